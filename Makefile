@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# The project's commands; 'make help' lists them.
+
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PYTHON_DIR ?= /usr/lib/python3/dist-packages
+TESTS_DIR ?= /usr/lib/graft/tests
+CFLAGS ?= -O2 -g -Wall -Wextra -Werror
+# Running the project leaves nothing behind in its folders.
+export PYTHONDONTWRITEBYTECODE := 1
+
+# The drivers of the tests are packages below tests/.
+driver := PYTHONPATH=tests $(PYTHON) -m
+bench_sources := $(wildcard tests/bench/*.c)
+bench_programs := $(bench_sources:%.c=build/%)
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## a container without an interface at host speed, beside host and NAT
+	@$(driver) demo
+
+.PHONY: test
+test: ## every test on every kernel; SUITE=NAME picks one, SUITE=list names them
+	@$(driver) matrix $(SUITE)
+
+.PHONY: check
+check: ## formatters, linters, type checks, sparse, checkpatch; no guest
+	@$(driver) check
+
+.PHONY: figures
+figures: ## instructions per operation, graft beside host, against their limits
+	@$(driver) bench
+
+.PHONY: soak
+soak: ## the long forms of the stress tests
+	@$(driver) matrix soak-6.12 soak-debug
+
+.PHONY: prepare
+prepare: ## install what the commands above need, and nothing else
+	@tests/prepare
+
+.PHONY: clean
+clean: ## remove what was built in the tree; the lab's cache stays
+	rm -rf build .venv
+
+# 'make install DESTDIR=stage' is what the lab puts into its guests; it runs inside the guest's own root.
+.PHONY: install
+install:
+	install -d $(DESTDIR)$(PYTHON_DIR)
+	cp -r graftd clients/cli/ip_graft $(DESTDIR)$(PYTHON_DIR)/
+	$(PYTHON) -m compileall -q --invalidation-mode checked-hash -s "$(DESTDIR)" \
+		$(DESTDIR)$(PYTHON_DIR)/graftd $(DESTDIR)$(PYTHON_DIR)/ip_graft
+	install -D clients/cli/ip-graft $(DESTDIR)/usr/sbin/ip-graft
+	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
+
+.PHONY: install-tests
+install-tests: $(bench_programs)
+	$(MAKE) -C tests/guest install
+	install -d $(DESTDIR)$(TESTS_DIR)
+	if [ -n "$^" ]; then install $^ $(DESTDIR)$(TESTS_DIR)/; fi
+
+build/tests/%: tests/%.c
+	mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Ikmod/uapi $(LDFLAGS) -o $@ $< $(LDLIBS)

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Takes a grant back from live sockets: from then on they neither send nor
+ * receive. The stack's own abort is not enough: it leaves a socket alone that is
+ * only bound, and a UDP socket bound.
+ */
+
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/sock_diag.h>
+
+#include "abort.h"
+#include "acl.h"
+#include "rehome.h"
+
+/* The cookie of a sock, as SO_COOKIE reads it. */
+u64 graft_cookie(struct sock *sk)
+{
+	u32 halves[2];
+
+	sock_diag_save_cookie(sk, halves);
+	return (u64)halves[1] << 32 | halves[0];
+}
+
+/* The decision lock is held, so the socket is not being released. */
+void graft_revoke(struct graft_socket *gs, struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	WRITE_ONCE(gs->revoked, true);
+	if (!gs->protocol) {
+		gs->native->shutdown(sock, SHUT_RDWR);
+		return;
+	}
+	if (sk->sk_prot->diag_destroy)
+		sk->sk_prot->diag_destroy(sk, ECONNABORTED);
+
+	lock_sock(sk);
+	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
+	if (sk->sk_state == TCP_CLOSE || gs->protocol == GRAFT_PROTO_UDP)
+		graft_unbind(sk);
+	if (!sk->sk_err)
+		WRITE_ONCE(sk->sk_err, ECONNABORTED);
+	sk->sk_state_change(sk);
+	sk_error_report(sk);
+	release_sock(sk);
+}
+
+/* Hold the inode of the first socket from @id on. */
+static struct inode *graft_abort_next(struct graft_table *t, unsigned long *id,
+				      struct graft_socket **gs)
+{
+	struct inode *inode = NULL;
+
+	xa_lock(&t->sockets);
+	for (*gs = xa_find(&t->sockets, id, ULONG_MAX, XA_PRESENT); *gs;
+	     *gs = xa_find_after(&t->sockets, id, ULONG_MAX, XA_PRESENT)) {
+		inode = igrab(SOCK_INODE((*gs)->sock));
+		if (inode)
+			break;
+	}
+	xa_unlock(&t->sockets);
+	return inode;
+}
+
+/**
+ * graft_abort - abort live sockets of a table
+ * @t: the table
+ * @what: which
+ *
+ * Return: how many. Sockets that are grafted meanwhile may be passed over.
+ */
+u32 graft_abort(struct graft_table *t, const struct graft_abort *what)
+{
+	/* a container that goes on grafting must not keep the walk from ending */
+	u32 rounds = atomic_read(&t->n_sockets) + 1024;
+	struct graft_socket *gs;
+	unsigned long id = 0;
+	struct inode *inode;
+	u32 n = 0;
+
+	while (rounds-- && (inode = graft_abort_next(t, &id, &gs))) {
+		/*
+		 * Not a netlink socket's, whose release takes generic netlink's
+		 * lock under its own.
+		 */
+		inode_lock_nested(inode, I_MUTEX_CHILD);
+		/* ours until it is released, which takes this lock */
+		if (READ_ONCE(inode->i_private) == gs && gs->table == t &&
+		    !gs->revoked && what->matches(what, gs, gs->sock->sk)) {
+			graft_revoke(gs, gs->sock);
+			n++;
+		}
+		inode_unlock(inode);
+		iput(inode);
+		id++;
+		cond_resched();
+	}
+	return n;
+}
+
+static bool graft_matches_endpoint(const struct graft_abort *what,
+				   const struct graft_socket *gs,
+				   struct sock *sk)
+{
+	return gs->ep == what->ep;
+}
+
+/* Abort every socket of @ep. */
+u32 graft_abort_endpoint(struct graft_table *t,
+			 const struct graft_endpoint *ep)
+{
+	const struct graft_abort what = {
+		.matches = graft_matches_endpoint,
+		.ep = ep,
+	};
+
+	return graft_abort(t, &what);
+}
+
+static bool graft_matches_cookie(const struct graft_abort *what,
+				 const struct graft_socket *gs, struct sock *sk)
+{
+	return graft_cookie(sk) == what->cookie;
+}
+
+/* Abort the socket with this cookie. */
+u32 graft_abort_cookie(struct graft_table *t, u64 cookie)
+{
+	const struct graft_abort what = {
+		.matches = graft_matches_cookie,
+		.cookie = cookie,
+	};
+
+	return graft_abort(t, &what);
+}
+
+/*
+ * Would the ACL refuse what the socket is doing? It is asked about whoever
+ * opened the file, for the task that uses it is not at hand.
+ */
+static bool graft_matches_denied(const struct graft_abort *what,
+				 const struct graft_socket *gs, struct sock *sk)
+{
+	u8 protocol = gs->protocol ?: GRAFT_PROTO_ALL;
+	bool listens = gs->verb == GRAFT_VERB_LISTEN;
+	const struct cred *cred;
+	struct graft_addr peer;
+	bool local;
+
+	if (!gs->sock->file)
+		return false;
+	cred = gs->sock->file->f_cred;
+	if (listens && !graft_acl_allows(cred, gs->table, gs->ep,
+					 GRAFT_ACL_LISTEN, protocol, NULL,
+					 &local))
+		return true;
+	if (!gs->protocol || gs->looped)
+		return false;
+	graft_addr_remote(&peer, sk);
+	if (!peer.port || (listens && gs->protocol == GRAFT_PROTO_TCP))
+		return false;
+	return !graft_acl_allows(cred, gs->table, gs->ep,
+				 listens ? GRAFT_ACL_ANSWER : GRAFT_ACL_CONNECT,
+				 protocol, &peer, &local);
+}
+
+/* Abort the sockets that the ACL, as it is now, would refuse. */
+u32 graft_abort_denied(struct graft_table *t)
+{
+	const struct graft_abort what = { .matches = graft_matches_denied };
+
+	return graft_abort(t, &what);
+}

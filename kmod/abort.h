@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _GRAFT_ABORT_H
+#define _GRAFT_ABORT_H
+
+#include "state.h"
+
+/**
+ * struct graft_abort - which live sockets to abort
+ * @matches: says of a socket whether it goes; called under the decision lock
+ * @ep: for @matches
+ * @cookie: for @matches
+ */
+struct graft_abort {
+	bool (*matches)(const struct graft_abort *what,
+			const struct graft_socket *gs, struct sock *sk);
+	const struct graft_endpoint	*ep;
+	u64				cookie;
+};
+
+void graft_revoke(struct graft_socket *gs, struct socket *sock);
+u32 graft_abort(struct graft_table *t, const struct graft_abort *what);
+u32 graft_abort_endpoint(struct graft_table *t,
+			 const struct graft_endpoint *ep);
+u32 graft_abort_cookie(struct graft_table *t, u64 cookie);
+u32 graft_abort_denied(struct graft_table *t);
+u64 graft_cookie(struct sock *sk);
+
+#endif /* _GRAFT_ABORT_H */

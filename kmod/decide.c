@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The decision of a door 2 socket: ingress rules at bind, egress rules at
+ * connect or the first addressed send. The caller holds the socket's decision
+ * lock and has seen that it is undecided.
+ */
+
+#include <linux/cred.h>
+#include <linux/inetdevice.h>
+#include <linux/module.h>
+#include <net/addrconf.h>
+#include <net/route.h>
+
+#include "bind.h"
+#include "decide.h"
+#include "event.h"
+#include "held.h"
+#include "police.h"
+#include "rules.h"
+
+/**
+ * struct graft_wish - what a program wants of a socket
+ * @t: the table that rules it
+ * @kind: its kind
+ * @gs: its state with its own rules, or NULL
+ * @verb: GRAFT_VERB_*
+ * @a: local address for listen, destination for connect
+ * @reach: where a socket of the same namespace is that took @a's place; its
+ *	family is 0 for none
+ * @where: the target in which that is
+ */
+struct graft_wish {
+	struct graft_table	*t;
+	const struct graft_kind	*kind;
+	struct graft_socket	*gs;
+	u8			verb;
+	const struct graft_addr	*a;
+	struct graft_addr	reach;
+	const struct net	*where;
+};
+
+/* Put the kernel's operations in place for good. */
+void graft_go_native(struct socket *sock, const struct graft_kind *kind)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+
+	graft_socket_attach(sock, NULL);
+	__module_get(kind->native->owner);
+	graft_socket_switch(sock, kind->native);
+	/* TCP does not know SOL_SOCKET; UDP has it routed from the start */
+	if (kind->type == SOCK_STREAM)
+		graft_route_sol_socket(sock, false);
+	if (gs)
+		graft_socket_free(gs);
+	module_put(THIS_MODULE); /* the caller holds another, see undecided.c */
+}
+
+static int graft_wish_acl(const struct graft_wish *wish,
+			  struct graft_endpoint *ep, struct net *target,
+			  const struct graft_ep_conf *conf, int ifindex,
+			  struct graft_why *why)
+{
+	struct graft_path path = {
+		.t = wish->t,
+		.ep = ep,
+		.target = target,
+		.mark = conf->mark,
+		.ifindex = ifindex,
+		.protocol = wish->kind->bit,
+	};
+	bool local;
+	int err;
+
+	if (wish->reach.family)
+		return 0; /* to a port of its own, which was asked already */
+	if (wish->verb == GRAFT_VERB_CONNECT) {
+		err = graft_police_path(&path, GRAFT_ACL_CONNECT, wish->a, why);
+		return min(err, 0);
+	}
+	if (graft_acl_allows(current_cred(), wish->t, ep, GRAFT_ACL_LISTEN, path.protocol, NULL,
+			     &local))
+		return 0;
+	return graft_refuse(why, GRAFT_REASON_ACL, -EACCES,
+			    "the ACL does not allow listening");
+}
+
+/*
+ * Make what a graft to a port of the socket's own namespace needs: the target's
+ * loopback or the very address, and any port.
+ */
+static void graft_wish_loop(const struct graft_wish *wish,
+			    struct graft_ep_conf *conf)
+{
+	conf->type = wish->reach.family == AF_INET ? GRAFT_EP_IPV4 :
+						     GRAFT_EP_IPV6;
+	conf->addr = wish->reach;
+	conf->port_lo = 0;
+	conf->port_hi = 0;
+}
+
+/*
+ * Graft @sock through @ep. On failure nothing has changed.
+ */
+static int graft_through(struct socket *sock, const struct graft_wish *wish,
+			 struct graft_endpoint *ep, struct graft_why *why)
+{
+	const struct graft_kind *kind = wish->kind;
+	bool connects = wish->verb == GRAFT_VERB_CONNECT;
+	struct graft_socket *gs = wish->gs;
+	struct sock *sk = sock->sk;
+	struct graft_ep_conf conf;
+	struct graft_home home;
+	struct net *target;
+	int ifindex, err;
+	bool holds;
+
+	target = graft_endpoint_target(ep, &conf, NULL);
+	if (!target)
+		return graft_refuse(why, GRAFT_REASON_TARGET_GONE,
+				    -EADDRNOTAVAIL,
+				    "the endpoint's target namespace is gone");
+	if (wish->reach.family && wish->where != target) {
+		err = graft_refuse(why, GRAFT_REASON_TARGET_GONE,
+				   -EADDRNOTAVAIL,
+				   "the endpoint has another target by now");
+		goto err_target;
+	}
+	if (wish->reach.family)
+		graft_wish_loop(wish, &conf);
+
+	err = -EADDRNOTAVAIL;
+	if (conf.type == GRAFT_EP_UNIX || !(conf.protocols & kind->bit)) {
+		graft_refuse(why, GRAFT_REASON_PROTOCOL, err,
+			     "the endpoint does not serve this protocol");
+		goto err_target;
+	}
+	if (connects && conf.addr.family != wish->a->family &&
+	    !wish->reach.family) {
+		graft_refuse(why, GRAFT_REASON_FAMILY, err,
+			     "the endpoint's address is of another family than the destination");
+		goto err_target;
+	}
+	err = graft_police_task(sock, target, conf.privileged, why);
+	if (err)
+		goto err_target;
+	ifindex = graft_target_device(target, conf.device, why);
+	if (ifindex < 0) {
+		err = ifindex;
+		goto err_target;
+	}
+	err = graft_wish_acl(wish, ep, target, &conf, ifindex, why);
+	if (err)
+		goto err_target;
+
+	if (!gs) {
+		gs = graft_socket_alloc();
+		if (!gs) {
+			err = graft_refuse(why, GRAFT_REASON_MEMORY, -ENOMEM,
+					   "memory is short");
+			goto err_target;
+		}
+	}
+	err = graft_socket_admit(gs, wish->t, ep, conf.max_sockets,
+				 graft_port_is_ephemeral(&conf), why);
+	if (err)
+		goto err_free;
+	err = graft_rehome(sock, kind, target, &conf, ifindex, &home, why);
+	if (err)
+		goto err_dismiss;
+	/* a datagram client of its own namespace has to be answered there */
+	holds = !connects || (wish->reach.family && kind->type == SOCK_DGRAM);
+	err = graft_bind(sock, kind->native, ep, &conf, kind->bit,
+			 connects ? home.bound.port : wish->a->port, !holds,
+			 why);
+	if (err)
+		goto err_undo;
+
+	gs->native = kind->native;
+	gs->door = 2;
+	gs->verb = wish->verb;
+	gs->family = conf.addr.family;
+	gs->protocol = kind->bit;
+	gs->mark = conf.mark;
+	gs->ifindex = ifindex;
+	gs->looped = wish->reach.family;
+	graft_socket_publish(gs, sock);
+	graft_socket_switch(sock, &kind->grafted);
+	if (!connects)
+		gs->asked = *wish->a;
+	if (holds)
+		graft_held_add(gs);
+	atomic64_inc(connects ? &ep->connects : &ep->binds);
+	graft_event(GRAFT_EVENT_GRAFTED, why, wish->t, sk, ep, NULL, wish->verb,
+		    wish->a);
+	return GRAFT_OUT_GRAFTED;
+
+err_undo:
+	graft_rehome_undo(sock, kind, gs->origin, &home);
+	target = NULL; /* went with the move */
+err_dismiss:
+	graft_socket_dismiss(gs);
+err_free:
+	if (gs != wish->gs)
+		graft_socket_free(gs);
+err_target:
+	if (target)
+		put_net(target);
+	return err;
+}
+
+/*
+ * Carry out a rule's verdict. @rule is a copy: the set may go at any time.
+ *
+ * Return: GRAFT_OUT_NATIVE (yet to be put in place), GRAFT_OUT_GRAFTED, or an
+ * errno.
+ */
+static int graft_apply(struct socket *sock, const struct graft_wish *wish,
+		       const struct graft_rule *rule, struct graft_why *why)
+{
+	struct graft_endpoint *ep;
+	int err;
+
+	if (rule->verdict == GRAFT_VERDICT_NATIVE) {
+		graft_refuse(why, GRAFT_REASON_RULE, 0, "a rule says native");
+		return GRAFT_OUT_NATIVE;
+	}
+	if (rule->verdict == GRAFT_VERDICT_DENY) {
+		err = graft_refuse(why, GRAFT_REASON_RULE, -EACCES,
+				   "a rule says deny");
+		graft_event(GRAFT_EVENT_DENIED, why, wish->t, sock->sk, NULL,
+			    NULL, wish->verb, wish->a);
+		return err;
+	}
+
+	ep = graft_endpoint_get(wish->t, rule->endpoint,
+				strlen(rule->endpoint));
+	if (!ep) {
+		err = graft_refuse(why, GRAFT_REASON_NO_ENDPOINT,
+				   -EADDRNOTAVAIL,
+				   "the rule's endpoint is not in the table");
+		graft_event(GRAFT_EVENT_DENIED, why, wish->t, sock->sk, NULL,
+			    rule->endpoint, wish->verb, wish->a);
+		return err;
+	}
+	err = graft_through(sock, wish, ep, why);
+	if (err < 0)
+		graft_event(GRAFT_EVENT_DENIED, why, wish->t, sock->sk, ep,
+			    NULL, wish->verb, wish->a);
+	graft_endpoint_put(ep);
+	return err;
+}
+
+static bool graft_rule_find(struct graft_wish *wish,
+			    enum graft_direction direction,
+			    struct graft_rule *copy)
+{
+	const struct graft_rule *rule;
+
+	rcu_read_lock();
+	rule = graft_rules_lookup(wish->gs ? wish->gs->rules :
+					     rcu_dereference(wish->t->rules),
+				  direction, wish->a, wish->kind->bit);
+	if (rule)
+		*copy = *rule;
+	rcu_read_unlock();
+	return rule;
+}
+
+/*
+ * An endpoint that cannot serve this socket's family leaves it native: a server
+ * that also opens an IPv6-only socket should not fail for it.
+ */
+static bool graft_serves_family(struct graft_wish *wish, const char *name,
+				struct sock *sk)
+{
+	struct graft_ep_conf conf;
+	struct graft_endpoint *ep;
+
+	ep = graft_endpoint_get(wish->t, name, strlen(name));
+	if (!ep)
+		return true; /* refused later, with its reason */
+	graft_endpoint_conf(ep, &conf, NULL);
+	graft_endpoint_put(ep);
+	if (conf.type == GRAFT_EP_IPV6)
+		return sk->sk_family == AF_INET6;
+	return conf.type != GRAFT_EP_IPV4 || !ipv6_only_sock(sk);
+}
+
+/**
+ * graft_decide_bind - decide at bind, or at a listen without one
+ * @sock: the socket
+ * @kind: its kind
+ * @a: the local address that the program asks for
+ *
+ * Return: an enum graft_outcome, or the errno of a refusal, which leaves the
+ * socket as it was.
+ */
+int graft_decide_bind(struct socket *sock, const struct graft_kind *kind,
+		      const struct graft_addr *a)
+{
+	struct graft_wish wish = {
+		.t = graft_table(sock_net(sock->sk)),
+		.kind = kind,
+		.gs = graft_socket_of(sock),
+		.verb = GRAFT_VERB_LISTEN,
+		.a = a,
+	};
+	const struct graft_addr any = { .family = AF_INET, .port = a->port };
+	struct graft_why why = { };
+	struct graft_rule rule;
+	int out;
+
+	/* a dual-stack bind to every address takes IPv4's rules too */
+	if (!graft_rule_find(&wish, GRAFT_INGRESS, &rule)) {
+		if (a->family != AF_INET6 || !graft_addr_is_any(a) ||
+		    ipv6_only_sock(sock->sk))
+			return GRAFT_OUT_OPEN;
+		wish.a = &any;
+		if (!graft_rule_find(&wish, GRAFT_INGRESS, &rule))
+			return GRAFT_OUT_OPEN;
+		wish.a = a;
+	}
+	if (rule.verdict == GRAFT_VERDICT_ENDPOINT &&
+	    !graft_serves_family(&wish, rule.endpoint, sock->sk)) {
+		graft_refuse(&why, GRAFT_REASON_FAMILY, 0,
+			     "the endpoint's address is of a family that this socket does not take");
+		out = GRAFT_OUT_NATIVE;
+	} else {
+		out = graft_apply(sock, &wish, &rule, &why);
+	}
+	if (out == GRAFT_OUT_NATIVE) {
+		graft_event(GRAFT_EVENT_NATIVE, &why, wish.t, sock->sk, NULL,
+			    rule.endpoint, wish.verb, a);
+		graft_go_native(sock, kind);
+	}
+	return out;
+}
+
+/**
+ * graft_decide_listen - decide at listen
+ * @sock: the socket
+ * @kind: its kind
+ *
+ * A listen without a bind asks for any port of any address. One after a native
+ * bind means it.
+ *
+ * Return: GRAFT_OUT_NATIVE, GRAFT_OUT_GRAFTED, or the errno of a refusal.
+ */
+int graft_decide_listen(struct socket *sock, const struct graft_kind *kind)
+{
+	struct graft_addr a = { .family = kind->family };
+	struct graft_why why = { };
+	int out = GRAFT_OUT_OPEN;
+
+	if (inet_sk(sock->sk)->inet_num)
+		graft_addr_local(&a, sock->sk);
+	else
+		out = graft_decide_bind(sock, kind, &a);
+	if (out != GRAFT_OUT_OPEN)
+		return out;
+	graft_refuse(&why, GRAFT_REASON_NO_RULE, 0, "no rule matches");
+	graft_event(GRAFT_EVENT_NATIVE, &why, graft_table(sock_net(sock->sk)),
+		    sock->sk, NULL, NULL, GRAFT_VERB_LISTEN, &a);
+	graft_go_native(sock, kind);
+	return GRAFT_OUT_NATIVE;
+}
+
+/* Is @dst an address of @net's own, as a program inside would reach itself? */
+static bool graft_is_own(struct net *net, const struct graft_addr *dst)
+{
+	if (graft_addr_is_any(dst) || graft_addr_is_loopback(dst))
+		return true;
+	if (dst->family == AF_INET)
+		return inet_addr_type(net, dst->v4) == RTN_LOCAL;
+#if IS_ENABLED(CONFIG_IPV6)
+	return ipv6_chk_addr(net, &dst->v6, NULL, 0);
+#else
+	return false;
+#endif
+}
+
+/*
+ * Where a socket of the same namespace is that holds @dst's port grafted; one
+ * bound to every address is reached by the target's loopback.
+ */
+static struct graft_endpoint *graft_find_own(struct graft_wish *wish,
+					     struct sock *sk)
+{
+	struct graft_endpoint *ep;
+
+	if (!atomic_read(&wish->t->n_sockets))
+		return NULL;
+	ep = graft_held_own(wish->t, NULL, wish->kind->bit, wish->a,
+			    &wish->reach, &wish->where);
+	if (!ep)
+		return NULL;
+	if (!graft_is_own(sock_net(sk), wish->a) ||
+	    (wish->reach.family == AF_INET6 && sk->sk_family == AF_INET) ||
+	    (wish->reach.family == AF_INET && ipv6_only_sock(sk))) {
+		graft_endpoint_put(ep);
+		wish->reach.family = 0;
+		return NULL;
+	}
+	return ep;
+}
+
+/**
+ * graft_decide_destination - decide at connect or at the first addressed send
+ * @sock: the socket
+ * @kind: its kind
+ * @dst: the destination
+ *
+ * Return: GRAFT_OUT_NATIVE, GRAFT_OUT_GRAFTED, or the errno of a refusal, which
+ * leaves the socket as it was.
+ */
+int graft_decide_destination(struct socket *sock, const struct graft_kind *kind,
+			     const struct graft_addr *dst)
+{
+	struct graft_wish wish = {
+		.t = graft_table(sock_net(sock->sk)),
+		.kind = kind,
+		.gs = graft_socket_of(sock),
+		.verb = GRAFT_VERB_CONNECT,
+		.a = dst,
+	};
+	struct graft_why why = { };
+	struct graft_endpoint *own;
+	struct graft_rule rule;
+	int out;
+
+	own = graft_find_own(&wish, sock->sk);
+	if (own) {
+		out = graft_through(sock, &wish, own, &why);
+		if (out < 0)
+			graft_event(GRAFT_EVENT_DENIED, &why, wish.t, sock->sk,
+				    own, NULL, wish.verb, dst);
+		graft_endpoint_put(own);
+		return out;
+	}
+
+	if (graft_rule_find(&wish, GRAFT_EGRESS, &rule)) {
+		out = graft_apply(sock, &wish, &rule, &why);
+	} else {
+		graft_refuse(&why, GRAFT_REASON_NO_RULE, 0,
+			     "no rule matches");
+		out = GRAFT_OUT_NATIVE;
+	}
+	if (out == GRAFT_OUT_NATIVE) {
+		graft_event(GRAFT_EVENT_NATIVE, &why, wish.t, sock->sk, NULL,
+			    NULL, wish.verb, dst);
+		graft_go_native(sock, kind);
+	}
+	return out;
+}

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Operations of a grafted socket. Data passes the kernel's own functions; ours
+ * are the control calls, a test for fast open in front of a stream's sendmsg,
+ * and the check of an addressed datagram.
+ */
+
+#include <linux/module.h>
+#include <linux/tcp.h>
+
+#include "abort.h"
+#include "cmsg.h"
+#include "event.h"
+#include "grafted.h"
+#include "held.h"
+#include "kind.h"
+#include "options.h"
+#include "police.h"
+
+int graft_grafted_release(struct socket *sock)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	struct sock *placeholder;
+	int err;
+
+	/* An accept that failed: the child got our operations, and no sock. */
+	if (!gs)
+		return 0;
+	placeholder = gs->placeholder;
+	graft_socket_unpublish(gs);
+	graft_socket_attach(sock, NULL);
+	err = gs->native->release(sock);
+	if (placeholder) {
+		sock_orphan(placeholder);
+		sock_put(placeholder);
+	}
+	graft_socket_dismiss(gs);
+	graft_socket_free(gs);
+	return err;
+}
+
+/* A graft is a bind; there is no second. */
+int graft_grafted_bind(struct socket *sock, struct graft_sockaddr *uaddr, int len)
+{
+	return -EINVAL;
+}
+
+/*
+ * A socket that was grafted to reach a port of its own namespace goes on
+ * speaking of that namespace's addresses.
+ */
+static int graft_loop(const struct graft_socket *gs, const struct sock *sk,
+		      const struct graft_addr *dst, struct graft_addr *reach)
+{
+	struct graft_endpoint *ep;
+	const struct net *where;
+
+	if (READ_ONCE(gs->revoked))
+		return -EACCES;
+	ep = graft_held_own(gs->table, sock_net(sk), gs->protocol, dst, reach,
+			    &where);
+	if (!ep)
+		return -EACCES;
+	graft_endpoint_put(ep);
+	return 0;
+}
+
+/* Connect, and take it back where an abort passed meanwhile. */
+static int graft_connect_native(struct graft_socket *gs, struct socket *sock,
+				struct graft_sockaddr *uaddr, int len,
+				int flags)
+{
+	int err = gs->native->connect(sock, uaddr, len, flags);
+
+	if (likely(!READ_ONCE(gs->revoked)))
+		return err;
+	graft_decision_lock(sock);
+	graft_revoke(gs, sock);
+	graft_decision_unlock(sock);
+	return -EACCES;
+}
+
+/**
+ * graft_connect_host - connect a grafted socket to a destination it may reach
+ * @sock: the socket
+ * @uaddr: the destination, policed already
+ * @len: its length
+ * @flags: of the connect
+ *
+ * Return: as the native connect.
+ */
+int graft_connect_host(struct socket *sock, struct graft_sockaddr *uaddr, int len,
+		       int flags)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	union graft_sockaddr_inet host;
+	struct graft_addr dst, reach;
+	int err;
+
+	if (likely(!gs->looped))
+		return graft_connect_native(gs, sock, uaddr, len, flags);
+
+	err = graft_addr_parse(&dst, sock->sk, uaddr, len) ?:
+	      graft_loop(gs, sock->sk, &dst, &reach);
+	if (err)
+		return err;
+	len = graft_addr_unparse(&reach, sock->sk, &host);
+	if (len < 0)
+		return len;
+	return graft_connect_native(gs, sock, (struct graft_sockaddr *)&host,
+				    len, flags);
+}
+
+/* UDP forgets its device when it disconnects; the endpoint's stays. */
+static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
+			    struct graft_sockaddr *uaddr, int len, int flags)
+{
+	struct sock *sk = sock->sk;
+	int err;
+
+	err = gs->native->connect(sock, uaddr, len, flags);
+	if (!gs->ifindex)
+		return err;
+	lock_sock(sk);
+	WRITE_ONCE(sk->sk_bound_dev_if, gs->ifindex);
+	sk_dst_reset(sk);
+	release_sock(sk);
+	return err;
+}
+
+static int graft_grafted_connect(struct socket *sock, struct graft_sockaddr *uaddr,
+				 int len, int flags)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	struct graft_addr dst;
+	int err;
+
+	if (len < (int)sizeof(uaddr->sa_family))
+		return -EINVAL;
+	if (uaddr->sa_family == AF_UNSPEC)
+		return graft_disconnect(gs, sock, uaddr, len, flags);
+	err = graft_addr_parse(&dst, sock->sk, uaddr, len);
+	if (err)
+		return err;
+	if (!gs->looped) {
+		err = graft_police_send(gs, sock->sk, &dst, NULL, 0);
+		if (err)
+			return err;
+		atomic64_inc(&gs->ep->connects);
+	}
+	return graft_connect_host(sock, uaddr, len, flags);
+}
+
+int graft_grafted_listen(struct socket *sock, int backlog)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+
+	return graft_police_listen(gs, sock->sk) ?:
+	       gs->native->listen(sock, backlog);
+}
+
+/* A child has no state until it gets one here; made first, lest it fail late. */
+int graft_grafted_accept(struct socket *sock, struct socket *newsock,
+			 GRAFT_ACCEPT_PARAMS)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	struct graft_socket *child;
+	int err;
+
+	if (READ_ONCE(gs->revoked))
+		return -EINVAL;
+	child = graft_socket_alloc();
+	if (!child)
+		return -ENOMEM;
+	err = graft_socket_admit_child(child, gs);
+	if (err)
+		goto err_free;
+	err = gs->native->accept(sock, newsock, GRAFT_ACCEPT_ARGS);
+	if (err)
+		goto err_dismiss;
+
+	atomic64_inc(&child->ep->accepts);
+	if (child->protocol)
+		graft_route_sol_socket(newsock, true);
+	graft_socket_publish(child, newsock);
+	/*
+	 * 6.1 took the child's operations before it looked up this function.
+	 * Whatever of ours they were, the module is held for them.
+	 */
+	graft_socket_switch(newsock, READ_ONCE(sock->ops));
+	/* an abort that passed before the child could be seen */
+	if (unlikely(READ_ONCE(gs->revoked))) {
+		graft_decision_lock(newsock);
+		graft_revoke(child, newsock);
+		graft_decision_unlock(newsock);
+	}
+	return 0;
+
+err_dismiss:
+	graft_socket_dismiss(child);
+err_free:
+	graft_socket_free(child);
+	return err;
+}
+
+/*
+ * Where SOL_SOCKET does not come through us a program may give a socket another
+ * device without a capability. Elsewhere this is no code.
+ */
+static bool graft_is_steered(const struct graft_socket *gs,
+			     const struct sock *sk)
+{
+	return !GRAFT_HAS_SOL_SOCKET && gs->protocol &&
+	       (READ_ONCE(sk->sk_mark) != gs->mark ||
+		READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex);
+}
+
+static int graft_grafted_stream_sendmsg(struct socket *sock, struct msghdr *msg,
+					size_t size)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	struct graft_addr dst;
+	int err;
+
+	/* a fast open that was put off would still go out */
+	if (unlikely(READ_ONCE(gs->revoked)))
+		return -EPIPE;
+	if (unlikely(graft_is_steered(gs, sock->sk)))
+		return -EACCES;
+	if (unlikely(msg->msg_flags & MSG_FASTOPEN && msg->msg_name)) {
+		/* a fast open to one's own namespace would need its address */
+		if (gs->looped)
+			return -EOPNOTSUPP;
+		err = graft_addr_parse(&dst, sock->sk, msg->msg_name,
+				       msg->msg_namelen) ?:
+		      graft_police_send(gs, sock->sk, &dst, NULL, 0);
+		if (err)
+			return err;
+	}
+	return gs->native->sendmsg(sock, msg, size);
+}
+
+/* Send to a port of the socket's own namespace, at the address that it has. */
+static int graft_loop_sendmsg(struct graft_socket *gs, struct socket *sock,
+			      const struct graft_addr *dst, struct msghdr *msg,
+			      size_t size)
+{
+	union graft_sockaddr_inet host;
+	struct graft_addr reach;
+	void *name = msg->msg_name;
+	int namelen = msg->msg_namelen;
+	int err;
+
+	err = graft_loop(gs, sock->sk, dst, &reach);
+	if (err)
+		return err;
+	err = graft_addr_unparse(&reach, sock->sk, &host);
+	if (err < 0)
+		return err;
+	msg->msg_name = &host;
+	msg->msg_namelen = err;
+	err = gs->native->sendmsg(sock, msg, size);
+	msg->msg_name = name;
+	msg->msg_namelen = namelen;
+	return err;
+}
+
+/* The end of a splice would bind a revoked socket to a port again. */
+static void graft_grafted_splice_eof(struct socket *sock)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+
+	if (!READ_ONCE(gs->revoked) && gs->native->splice_eof)
+		gs->native->splice_eof(sock);
+}
+
+static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
+				       size_t size)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	const struct sockaddr *name = msg->msg_name;
+	struct sock *sk = sock->sk;
+	struct graft_addr dst;
+	int err;
+
+	/* even without an address: it would bind the socket to a port again */
+	if (unlikely(READ_ONCE(gs->revoked) || graft_is_steered(gs, sk)))
+		return -EACCES;
+	if (msg->msg_controllen) {
+		err = graft_cmsg_check(gs, sk, msg);
+		if (err)
+			return err;
+	}
+	/* a server answers one client again and again */
+	if (name && likely(graft_police_again(gs, sk, name, msg->msg_namelen)))
+		return gs->native->sendmsg(sock, msg, size);
+	/* IPv6 takes AF_UNSPEC for "no address" */
+	if (name && msg->msg_namelen >= (int)sizeof(name->sa_family) &&
+	    !(name->sa_family == AF_UNSPEC && sk->sk_family == AF_INET6)) {
+		err = graft_addr_parse(&dst, sk, name, msg->msg_namelen);
+		if (err)
+			return err;
+		if (gs->looped)
+			return graft_loop_sendmsg(gs, sock, &dst, msg, size);
+		err = graft_police_send(gs, sk, &dst, name, msg->msg_namelen);
+		if (err)
+			return err;
+	}
+	return gs->native->sendmsg(sock, msg, size);
+}
+
+/**
+ * graft_set_sol_socket - set an option of level SOL_SOCKET on a decided socket
+ * @sock: the socket; a native one takes every option
+ * @optname: the option
+ * @optval: its value
+ * @optlen: the value's length
+ */
+int graft_set_sol_socket(struct socket *sock, int optname, sockptr_t optval,
+			 unsigned int optlen)
+{
+	if (graft_is_grafted(READ_ONCE(sock->ops)) &&
+	    (!graft_option_allowed(SOL_SOCKET, optname) ||
+	     graft_option_too_late(sock->sk, SOL_SOCKET, optname)))
+		return -ENOPROTOOPT;
+	return sock_setsockopt(sock, SOL_SOCKET, optname, optval, optlen);
+}
+
+static int graft_grafted_setsockopt(struct socket *sock, int level, int optname,
+				    sockptr_t optval, unsigned int optlen)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	struct graft_why why = { };
+
+	/* uncorking would send what was pending */
+	if (unlikely(READ_ONCE(gs->revoked)))
+		return -EACCES;
+	if (!graft_option_allowed(level, optname) ||
+	    graft_option_too_late(sock->sk, level, optname)) {
+		graft_refuse(&why, GRAFT_REASON_OPTION, -ENOPROTOOPT,
+			     "this option is not allowed on a grafted socket");
+		graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sock->sk,
+			    gs->ep, NULL, gs->verb, NULL);
+		return -ENOPROTOOPT;
+	}
+	if (level == SOL_SOCKET)
+		return sock_setsockopt(sock, level, optname, optval, optlen);
+	return gs->native->setsockopt(sock, level, optname, optval, optlen);
+}
+
+int graft_grafted_getsockopt(struct socket *sock, int level, int optname,
+			     char __user *optval, int __user *optlen)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+
+	if (level == IPPROTO_GRAFT)
+		return graft_option_get(gs, READ_ONCE(gs->revoked) ?
+						GRAFT_STATE_REVOKED :
+						GRAFT_STATE_GRAFTED,
+					optname, optval, optlen);
+	if (!graft_option_readable(level, optname))
+		return -ENOPROTOOPT;
+	if (!gs->native->getsockopt)
+		return -EOPNOTSUPP;
+	return gs->native->getsockopt(sock, level, optname, optval, optlen);
+}
+
+int graft_grafted_ioctl(struct socket *sock, unsigned int cmd,
+			unsigned long arg)
+{
+	if (!graft_ioctl_allowed(cmd))
+		return -EPERM;
+	return graft_socket_of(sock)->native->ioctl(sock, cmd, arg);
+}
+
+bool graft_is_grafted(const struct proto_ops *ops)
+{
+	return ops->release == graft_grafted_release;
+}
+
+/**
+ * graft_grafted_ops - put these operations over a copy of the native ones
+ * @ops: the copy
+ * @type: SOCK_STREAM or SOCK_DGRAM
+ */
+void graft_grafted_ops(struct proto_ops *ops, u16 type)
+{
+	ops->release = graft_grafted_release;
+	ops->bind = graft_grafted_bind;
+	ops->connect = graft_grafted_connect;
+	ops->listen = graft_grafted_listen;
+	ops->setsockopt = graft_grafted_setsockopt;
+	ops->getsockopt = graft_grafted_getsockopt;
+	ops->ioctl = graft_grafted_ioctl;
+#ifdef CONFIG_COMPAT
+	ops->compat_ioctl = graft_grafted_ioctl;
+#endif
+	if (type == SOCK_STREAM) {
+		ops->accept = graft_grafted_accept;
+		ops->sendmsg = graft_grafted_stream_sendmsg;
+	} else {
+		ops->sendmsg = graft_grafted_dgram_sendmsg;
+		ops->splice_eof = graft_grafted_splice_eof;
+	}
+	graft_sendpage_to_sendmsg(ops);
+}

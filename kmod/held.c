@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Ports that grafted sockets hold. Two questions are answered here: may a
+ * grafted socket reach this address of the target's own (an endpoint holds that
+ * port), and which port of the target did a program of this namespace get when
+ * it asked for that one (so that localhost keeps working inside).
+ */
+
+#include <linux/hashtable.h>
+#include <linux/jhash.h>
+#include <linux/spinlock.h>
+#include <net/tcp_states.h>
+
+#include "held.h"
+
+/*
+ * Guards both tables. An entry's socket cannot be released while the lock is
+ * held, since release takes the entry out first.
+ */
+static DEFINE_SPINLOCK(graft_held_lock);
+static DEFINE_HASHTABLE(graft_held_by_target, 12);
+static DEFINE_HASHTABLE(graft_held_by_asker, 12);
+
+static u32 graft_held_key(const void *who, u8 protocol, u16 port)
+{
+	return jhash_3words((u32)(unsigned long)who, protocol, port, 0);
+}
+
+/*
+ * Note the port that @gs was bound to; its socket is published. A client of its
+ * own namespace's server holds its port so that it can be answered there, but
+ * took nobody's place.
+ */
+void graft_held_add(struct graft_socket *gs)
+{
+	const struct sock *sk = gs->sock->sk;
+	u16 port = READ_ONCE(inet_sk(sk)->inet_num);
+
+	if (!gs->asked.port)
+		gs->asked.port = port;
+	spin_lock(&graft_held_lock);
+	hash_add(graft_held_by_target, &gs->held,
+		 graft_held_key(sock_net(sk), gs->protocol, port));
+	if (!gs->looped)
+		hash_add(graft_held_by_asker, &gs->held_own,
+			 graft_held_key(gs->table, gs->protocol,
+					gs->asked.port));
+	spin_unlock(&graft_held_lock);
+}
+
+void graft_held_remove(struct graft_socket *gs)
+{
+	if (hlist_unhashed_lockless(&gs->held))
+		return;
+	spin_lock(&graft_held_lock);
+	hash_del(&gs->held);
+	hash_del(&gs->held_own);
+	spin_unlock(&graft_held_lock);
+}
+
+/*
+ * Does the socket hold its port against others? A TCP one does when it listens;
+ * until then a program that also said SO_REUSEADDR may get in.
+ */
+static bool graft_holds(const struct graft_socket *gs, const struct sock *sk)
+{
+	return !READ_ONCE(gs->revoked) &&
+	       (gs->protocol != GRAFT_PROTO_TCP ||
+		READ_ONCE(sk->sk_state) == TCP_LISTEN);
+}
+
+/* Whether a socket bound to @bound receives what is sent to @dst. */
+static bool graft_held_receives(const struct sock *sk,
+				const struct graft_addr *bound,
+				const struct graft_addr *dst)
+{
+	if (!graft_addr_is_any(bound))
+		return graft_addr_same_host(bound, dst);
+	if (bound->family == dst->family)
+		return true;
+	return bound->family == AF_INET6 && !ipv6_only_sock(sk);
+}
+
+/**
+ * graft_held_target - does a live grafted socket hold this port of a target?
+ * @target: the target namespace
+ * @protocol: one bit of GRAFT_PROTO_*
+ * @dst: address and port; a loopback address needs a socket bound to it
+ * @only: count sockets of this endpoint alone, and those that are only bound as
+ *	well; NULL for any that nobody can push aside
+ */
+bool graft_held_target(const struct net *target, u8 protocol,
+		       const struct graft_addr *dst,
+		       const struct graft_endpoint *only)
+{
+	struct graft_addr bound;
+	struct graft_socket *gs;
+	bool held = false;
+
+	spin_lock(&graft_held_lock);
+	hash_for_each_possible(graft_held_by_target, gs, held,
+			       graft_held_key(target, protocol, dst->port)) {
+		const struct sock *sk = gs->sock->sk;
+
+		if (gs->protocol != protocol || sock_net(sk) != target ||
+		    (only ? gs->ep != only || gs->revoked :
+			    !graft_holds(gs, sk)))
+			continue;
+		graft_addr_local(&bound, sk);
+		if (bound.port != dst->port ||
+		    (graft_addr_is_any(&bound) && graft_addr_is_loopback(dst)))
+			continue;
+		held = graft_held_receives(sk, &bound, dst);
+		if (held)
+			break;
+	}
+	spin_unlock(&graft_held_lock);
+	return held;
+}
+
+/* The loopback address in place of "every address". */
+static void graft_held_concrete(struct graft_addr *a, u16 family)
+{
+	if (!graft_addr_is_any(a))
+		return;
+	if (a->family == AF_INET || family == AF_INET) {
+		memset(&a->v6, 0, sizeof(a->v6));
+		a->family = AF_INET;
+		a->v4 = htonl(INADDR_LOOPBACK);
+	} else {
+		a->v6 = in6addr_loopback;
+	}
+}
+
+/**
+ * graft_held_own - find the grafted socket that took this port's place
+ * @t: the table of the namespace that both sockets belong to
+ * @target: the target in which it has to be; NULL for any
+ * @protocol: one bit of GRAFT_PROTO_*
+ * @dst: where the program connects to, an address of its own namespace
+ * @reach: where to reach it in its target: where it is bound, or the loopback
+ *	address where it is bound to every one
+ * @where: its target, only to be compared
+ *
+ * Return: its endpoint with a reference that the caller puts, or NULL.
+ */
+struct graft_endpoint *graft_held_own(const struct graft_table *t,
+				      const struct net *target, u8 protocol,
+				      const struct graft_addr *dst,
+				      struct graft_addr *reach,
+				      const struct net **where)
+{
+	struct graft_endpoint *ep = NULL;
+	struct graft_socket *gs;
+
+	spin_lock(&graft_held_lock);
+	hash_for_each_possible(graft_held_by_asker, gs, held_own,
+			       graft_held_key(t, protocol, dst->port)) {
+		const struct sock *sk = gs->sock->sk;
+
+		if (gs->table != t || gs->protocol != protocol ||
+		    gs->asked.port != dst->port || !graft_holds(gs, sk) ||
+		    (target && sock_net(sk) != target) ||
+		    !graft_held_receives(sk, &gs->asked, dst))
+			continue;
+		graft_addr_local(reach, sk);
+		if (!reach->port)
+			continue;
+		graft_held_concrete(reach, dst->family);
+		*where = sock_net(sk);
+		ep = gs->ep;
+		refcount_inc(&ep->refs);
+		break;
+	}
+	spin_unlock(&graft_held_lock);
+	return ep;
+}

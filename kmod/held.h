@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _GRAFT_HELD_H
+#define _GRAFT_HELD_H
+
+#include "state.h"
+
+void graft_held_add(struct graft_socket *gs);
+void graft_held_remove(struct graft_socket *gs);
+bool graft_held_target(const struct net *target, u8 protocol,
+		       const struct graft_addr *dst,
+		       const struct graft_endpoint *only);
+struct graft_endpoint *graft_held_own(const struct graft_table *t,
+				      const struct net *target, u8 protocol,
+				      const struct graft_addr *dst,
+				      struct graft_addr *reach,
+				      const struct net **where);
+
+#endif /* _GRAFT_HELD_H */

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a grafted socket may reach. Asked at connect, at an addressed send and at
+ * listen; data on a connected socket passes nothing of this.
+ *
+ * A datagram server answers one address after another, so the last destination
+ * that was allowed is remembered together with what the answer rested on: the
+ * table's generation, the target's routes and, where there is an ACL, the
+ * credentials of the task.
+ */
+
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/pid_namespace.h>
+#include <linux/sched/signal.h>
+#include <net/ip6_fib.h>
+#include <net/ip6_route.h>
+#include <net/ip_fib.h>
+#include <net/route.h>
+
+#include "event.h"
+#include "held.h"
+#include "police.h"
+#include "rules.h"
+
+enum graft_reach {
+	GRAFT_REACH_REMOTE,
+	GRAFT_REACH_OWN,	/* an address of the target's own */
+	GRAFT_REACH_SPECIAL,	/* loopback's alias, link-local, broadcast, multicast */
+};
+
+static enum graft_reach graft_reach_type(unsigned int type)
+{
+	switch (type) {
+	case RTN_LOCAL:
+		return GRAFT_REACH_OWN;
+	case RTN_BROADCAST:
+	case RTN_MULTICAST:
+	case RTN_ANYCAST:
+		return GRAFT_REACH_SPECIAL;
+	}
+	return GRAFT_REACH_REMOTE;
+}
+
+/*
+ * By the type of the route, not by prefix. Without rules of its own a target
+ * has every local route where inet_addr_type() looks; else the whole lookup is
+ * needed, with the mark and device that the packet is going to have.
+ */
+static enum graft_reach graft_reach_v4(const struct graft_path *path,
+				       const struct graft_addr *dst)
+{
+	struct flowi4 fl4 = {
+		.daddr = dst->v4,
+		.flowi4_mark = path->mark,
+		.flowi4_oif = path->ifindex,
+	};
+	struct rtable *rt;
+	unsigned int type;
+
+	if (!dst->v4 || ipv4_is_linklocal_169(dst->v4))
+		return GRAFT_REACH_SPECIAL;
+	if (!path->mark && !path->ifindex &&
+	    !fib4_has_custom_rules(path->target))
+		return graft_reach_type(inet_addr_type(path->target, dst->v4));
+
+	/* a local route that a rule hides is no less the target's own address */
+	type = inet_addr_type(path->target, dst->v4);
+	if (type != RTN_UNICAST)
+		return graft_reach_type(type);
+	rt = ip_route_output_key(path->target, &fl4);
+	if (IS_ERR(rt))
+		return GRAFT_REACH_REMOTE; /* and the stack is going to say so */
+	type = rt->rt_type;
+	ip_rt_put(rt);
+	return graft_reach_type(type);
+}
+
+#if IS_ENABLED(CONFIG_IPV6)
+static enum graft_reach graft_reach_v6(const struct graft_path *path,
+				       const struct graft_addr *dst)
+{
+	struct flowi6 fl6 = {
+		.daddr = dst->v6,
+		.flowi6_mark = path->mark,
+		.flowi6_oif = path->ifindex,
+	};
+	int type = ipv6_addr_type(&dst->v6);
+	enum graft_reach reach = GRAFT_REACH_REMOTE;
+	struct dst_entry *de;
+	u32 flags;
+
+	if (type & IPV6_ADDR_LOOPBACK)
+		return GRAFT_REACH_OWN;
+	if (type == IPV6_ADDR_ANY ||
+	    type & (IPV6_ADDR_LINKLOCAL | IPV6_ADDR_MULTICAST))
+		return GRAFT_REACH_SPECIAL;
+
+	de = ip6_route_output(path->target, NULL, &fl6);
+	if (!de->error) {
+		flags = container_of(de, struct rt6_info, dst)->rt6i_flags;
+		if (flags & RTF_LOCAL)
+			reach = GRAFT_REACH_OWN;
+		else if (flags & RTF_ANYCAST)
+			reach = GRAFT_REACH_SPECIAL;
+	}
+	dst_release(de);
+	return reach;
+}
+#else
+static enum graft_reach graft_reach_v6(const struct graft_path *path,
+				       const struct graft_addr *dst)
+{
+	return GRAFT_REACH_SPECIAL;
+}
+#endif
+
+/**
+ * graft_police_path - may a packet take this way?
+ * @path: the way
+ * @use: GRAFT_ACL_CONNECT or GRAFT_ACL_ANSWER
+ * @dst: the destination
+ * @why: the refusal, where one is returned
+ *
+ * Return: 0; 1 where it is allowed because an endpoint holds the destination's
+ * port, which may change without notice; or -EACCES.
+ */
+int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
+		      const struct graft_addr *dst, struct graft_why *why)
+{
+	enum graft_reach reach;
+	bool local;
+
+	if (!graft_acl_allows(current_cred(), path->t, path->ep, use, path->protocol, dst,
+			      &local))
+		return graft_refuse(why, GRAFT_REASON_ACL, -EACCES,
+				    "the ACL does not allow this destination");
+	if (local)
+		return 0;
+
+	reach = dst->family == AF_INET ? graft_reach_v4(path, dst) :
+					 graft_reach_v6(path, dst);
+	if (reach == GRAFT_REACH_REMOTE)
+		return 0;
+	if (reach == GRAFT_REACH_OWN &&
+	    graft_held_target(path->target, path->protocol, dst, NULL))
+		return 1;
+	return graft_refuse(why, GRAFT_REASON_LOCAL, -EACCES,
+			    "the destination is the target's own, and no ACL rule says local");
+}
+
+/*
+ * What the egress rules say of a grafted socket's destination. One that an
+ * egress rule grafted may go where they name the same endpoint; any other may
+ * go where they do not say deny.
+ */
+static int graft_police_egress(struct graft_socket *gs,
+			       const struct graft_addr *dst,
+			       struct graft_why *why)
+{
+	bool egress = gs->door == 2 && gs->verb == GRAFT_VERB_CONNECT;
+	const struct graft_rule *rule;
+	int err = 0;
+
+	rcu_read_lock();
+	rule = graft_rules_lookup(gs->rules ?:
+				  rcu_dereference(gs->table->rules),
+				  GRAFT_EGRESS, dst, gs->protocol);
+	if (rule && rule->verdict == GRAFT_VERDICT_DENY)
+		err = graft_refuse(why, GRAFT_REASON_RULE, -EACCES,
+				   "an egress rule denies this destination");
+	else if (egress && dst->family != gs->family)
+		err = graft_refuse(why, GRAFT_REASON_FAMILY, -EACCES,
+				   "the endpoint's address is of another family than the destination");
+	else if (egress && (!rule || rule->verdict != GRAFT_VERDICT_ENDPOINT ||
+			    strcmp(rule->endpoint, gs->ep->name)))
+		err = graft_refuse(why, GRAFT_REASON_EGRESS, -EACCES,
+				   "no egress rule gives this destination to the socket's endpoint");
+	rcu_read_unlock();
+	return err;
+}
+
+/**
+ * graft_police_again - was this destination allowed last, and nothing changed?
+ * @gs: the socket's state
+ * @sk: its sock
+ * @name: the destination of an addressed send, as the program gave it
+ * @len: its length
+ *
+ * The quick way of graft_police_send(), for one datagram after another.
+ */
+bool graft_police_again(const struct graft_socket *gs, const struct sock *sk,
+			const void *name, int len)
+{
+	const struct graft_allowed *allowed = &gs->allowed;
+	const struct net *target = sock_net(sk);
+	unsigned int seq;
+	bool hit;
+
+	do {
+		seq = read_seqcount_begin(&gs->allowed_seq);
+		hit = len == allowed->len &&
+		      !memcmp(name, &allowed->name, len) &&
+		      allowed->generation == READ_ONCE(gs->table->generation) &&
+		      (!allowed->cred || allowed->cred == current_cred()) &&
+		      allowed->fib4 == rt_genid_ipv4(target) &&
+		      allowed->fib6 == rt_genid_ipv6(target);
+	} while (read_seqcount_retry(&gs->allowed_seq, seq));
+	return hit && READ_ONCE(sk->sk_mark) == gs->mark &&
+	       READ_ONCE(sk->sk_bound_dev_if) == gs->ifindex;
+}
+
+static void graft_allow(struct graft_socket *gs,
+			const struct graft_allowed *now)
+{
+	const struct cred *old;
+
+	if (now->cred)
+		get_cred(now->cred);
+	spin_lock(&gs->allowed_lock);
+	write_seqcount_begin(&gs->allowed_seq);
+	old = gs->allowed.cred;
+	gs->allowed = *now;
+	write_seqcount_end(&gs->allowed_seq);
+	spin_unlock(&gs->allowed_lock);
+	put_cred(old);
+}
+
+/**
+ * graft_police_send - may a grafted socket reach this destination now?
+ * @gs: its state
+ * @sk: its sock
+ * @dst: the destination of a connect or of an addressed send
+ * @name: the same as the program gave it, to be remembered; or NULL
+ * @len: its length
+ *
+ * Return: 0 or -EACCES, which is reported.
+ */
+int graft_police_send(struct graft_socket *gs, struct sock *sk,
+		      const struct graft_addr *dst, const void *name, int len)
+{
+	struct graft_path path;
+	struct graft_allowed now;
+	struct graft_why why = { };
+	enum graft_acl_use use;
+	int err;
+
+	if (READ_ONCE(gs->revoked)) {
+		err = graft_refuse(&why, GRAFT_REASON_REVOKED, -EACCES,
+				   "the grant of this socket was withdrawn");
+		goto denied;
+	}
+	/* where SOL_SOCKET does not come through us, this is where it shows */
+	if (READ_ONCE(sk->sk_mark) != gs->mark ||
+	    READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex) {
+		err = graft_refuse(&why, GRAFT_REASON_OPTION, -EACCES,
+				   "mark or device is not the endpoint's");
+		goto denied;
+	}
+	path = (struct graft_path) {
+		.t = gs->table,
+		.ep = gs->ep,
+		.target = sock_net(sk),
+		.mark = gs->mark,
+		.ifindex = gs->ifindex,
+		.protocol = gs->protocol,
+	};
+	/* what was true before the answer was found, or it is not remembered */
+	now = (struct graft_allowed) {
+		/* pairs with graft_table_changed() */
+		.generation = smp_load_acquire(&gs->table->generation),
+		.fib4 = rt_genid_ipv4(path.target),
+		.fib6 = rt_genid_ipv6(path.target),
+		.cred = rcu_access_pointer(gs->table->acl) ? current_cred() :
+							     NULL,
+	};
+	use = sk->sk_type == SOCK_DGRAM && gs->verb == GRAFT_VERB_LISTEN ?
+	      GRAFT_ACL_ANSWER : GRAFT_ACL_CONNECT;
+
+	err = graft_police_egress(gs, dst, &why) ?:
+	      graft_police_path(&path, use, dst, &why);
+	if (err < 0)
+		goto denied;
+	if (!err && len > 0 && len <= (int)sizeof(now.name)) {
+		memcpy(&now.name, name, len);
+		now.len = len;
+		graft_allow(gs, &now);
+	}
+	return 0;
+
+denied:
+	graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep, NULL,
+		    GRAFT_VERB_CONNECT, dst);
+	return err;
+}
+
+/**
+ * graft_police_listen - may a grafted socket listen?
+ * @gs: its state
+ * @sk: its sock
+ *
+ * Return: 0 or -EACCES, which is reported.
+ */
+int graft_police_listen(struct graft_socket *gs, struct sock *sk)
+{
+	struct graft_why why = { };
+	bool local;
+
+	if (READ_ONCE(gs->revoked))
+		graft_refuse(&why, GRAFT_REASON_REVOKED, -EACCES,
+			     "the grant of this socket was withdrawn");
+	else if (gs->looped)
+		graft_refuse(&why, GRAFT_REASON_PORT, -EACCES,
+			     "the socket was grafted to reach its own namespace and has no endpoint's port");
+	else if (!graft_acl_allows(current_cred(), gs->table, gs->ep, GRAFT_ACL_LISTEN,
+				   gs->protocol ?: GRAFT_PROTO_ALL, NULL,
+				   &local))
+		graft_refuse(&why, GRAFT_REASON_ACL, -EACCES,
+			     "the ACL does not allow listening");
+	if (why.err)
+		graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep,
+			    NULL, GRAFT_VERB_LISTEN, NULL);
+	return why.err;
+}
+
+static bool graft_cred_has(const struct cred *cred, int cap)
+{
+	return cap_raised(cred->cap_bset, cap) ||
+	       cap_raised(cred->cap_permitted, cap) ||
+	       cap_raised(cred->cap_inheritable, cap);
+}
+
+/* Could whoever has these credentials configure the target's network? */
+static bool graft_cred_risky(const struct cred *cred, const struct net *target)
+{
+	const struct user_namespace *ns;
+
+	if (graft_cred_has(cred, CAP_SYS_ADMIN) ||
+	    (!graft_cred_has(cred, CAP_NET_ADMIN) &&
+	     !(GRAFT_NET_RAW_IS_RISKY && graft_cred_has(cred, CAP_NET_RAW))))
+		return false;
+	for (ns = target->user_ns; ns; ns = ns->parent)
+		if (ns == cred->user_ns)
+			return true;
+	return false;
+}
+
+/**
+ * graft_police_task - may the calling task hold a socket of this target at all?
+ * @sock: the socket
+ * @target: the target namespace
+ * @privileged: what the endpoint says
+ * @why: the refusal, where one is returned
+ *
+ * Socket ioctls that sock_ioctl() answers by itself look at the socket's
+ * namespace and at the caller's capabilities over it, and pass nothing of ours.
+ * A container that holds CAP_NET_ADMIN over the target (because it shares the
+ * target's user namespace) could configure the host through such a socket. One
+ * that also holds CAP_SYS_ADMIN needs no socket for that.
+ *
+ * A descriptor goes to others, so not only the task is looked at: who opened the
+ * socket counts, and so does the init of the task's pid namespace, which stands
+ * for all that the container may start.
+ *
+ * Return: 0 or -EACCES.
+ */
+int graft_police_task(const struct socket *sock, const struct net *target,
+		      bool privileged, struct graft_why *why)
+{
+	const struct task_struct *init;
+	bool risky;
+
+	if (privileged)
+		return 0;
+	risky = graft_cred_risky(current_cred(), target) ||
+		(sock->file && graft_cred_risky(sock->file->f_cred, target));
+	if (!risky) {
+		rcu_read_lock();
+		init = READ_ONCE(task_active_pid_ns(current)->child_reaper);
+		risky = init && graft_cred_risky(__task_cred(init), target);
+		rcu_read_unlock();
+	}
+	if (likely(!risky))
+		return 0;
+	return graft_refuse(why, GRAFT_REASON_CAPABLE, -EACCES,
+			    "the container could configure the target's network through the socket; drop the capability or make the endpoint privileged");
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _GRAFT_STATE_H
+#define _GRAFT_STATE_H
+
+#include <linux/seqlock.h>
+#include <net/sock.h>
+
+#include "table.h"
+
+/**
+ * struct graft_allowed - a destination, and what its being allowed rests on
+ * @name: the destination as the program writes it
+ * @len: its length, 0 for none
+ * @generation: of the table
+ * @fib4: of the target's IPv4 routes
+ * @fib6: of the target's IPv6 routes
+ * @cred: whom the ACL allowed it, held; NULL where there is no ACL
+ */
+struct graft_allowed {
+	union graft_sockaddr_inet name;
+	int			len;
+	u64			generation;
+	int			fib4;
+	int			fib6;
+	const struct cred	*cred;
+};
+
+/**
+ * struct graft_socket - what the module knows of one socket
+ * @rcu: frees it
+ * @sock: the socket; valid while this is in the table's @sockets
+ * @native: the kernel's own operations for it
+ * @table: the table of the namespace that made it
+ * @origin: that namespace, held until release
+ * @origin_tracker: of that reference
+ * @ep: the endpoint through which it is grafted, held
+ * @rules: its own rules, or NULL for the namespace's
+ * @placeholder: AF_GRAFT's first sock, kept for calls in flight; or NULL
+ * @id: key in graft_table.sockets
+ * @mark: SO_MARK that the endpoint gave it
+ * @ifindex: device that the endpoint gave it
+ * @family: of the endpoint's address
+ * @protocol: one bit of GRAFT_PROTO_*; 0 for unix
+ * @verb: GRAFT_VERB_* by which it was grafted
+ * @door: 1 AF_GRAFT, 2 IPPROTO_GRAFT
+ * @ephemeral: counted in graft_table.n_ephemeral
+ * @looped: grafted to reach a port of its own namespace
+ * @revoked: its grant was withdrawn
+ * @asked: the address and port that the program asked for at bind
+ * @held: in the table of held ports by target port
+ * @held_own: in the table of held ports by the port asked for
+ * @allowed_lock: guards writers of @allowed
+ * @allowed_seq: under that lock; readers retry
+ * @allowed: the destination that was allowed last, see police.c
+ *
+ * Stored in the socket inode's i_private. Before the decision it exists only to
+ * carry @rules, is read under the inode's lock alone, and may go. From the
+ * graft to the release it stays, so grafted operations read it without a lock.
+ */
+struct graft_socket {
+	struct rcu_head		rcu;
+	struct socket		*sock;
+	const struct proto_ops	*native;
+	struct graft_table	*table;
+	struct net		*origin;
+	netns_tracker		origin_tracker;
+	struct graft_endpoint	*ep;
+	struct graft_rules	*rules;
+	struct sock		*placeholder;
+	u32			id;
+	u32			mark;
+	int			ifindex;
+	u16			family;
+	u8			protocol;
+	u8			verb;
+	u8			door;
+	bool			ephemeral;
+	bool			looped;
+	bool			revoked;
+	struct graft_addr	asked;
+	struct hlist_node	held;
+	struct hlist_node	held_own;
+	spinlock_t		allowed_lock;
+	seqcount_spinlock_t	allowed_seq;
+	struct graft_allowed	allowed;
+};
+
+struct graft_socket *graft_socket_alloc(void);
+void graft_socket_free(struct graft_socket *gs);
+
+int graft_socket_admit(struct graft_socket *gs, struct graft_table *t,
+		       struct graft_endpoint *ep, u32 max_sockets,
+		       bool ephemeral, struct graft_why *why);
+void graft_socket_dismiss(struct graft_socket *gs);
+int graft_socket_admit_child(struct graft_socket *gs,
+			     const struct graft_socket *parent);
+void graft_socket_publish(struct graft_socket *gs, struct socket *sock);
+void graft_socket_unpublish(struct graft_socket *gs);
+
+/* The state of a socket whose operations are ours; NULL where it has none. */
+static inline struct graft_socket *graft_socket_of(const struct socket *sock)
+{
+	/* pairs with smp_store_release() of sock->ops in graft_socket_switch() */
+	smp_rmb();
+	return READ_ONCE(SOCK_INODE((struct socket *)sock)->i_private);
+}
+
+static inline void graft_socket_attach(struct socket *sock,
+				       struct graft_socket *gs)
+{
+	WRITE_ONCE(SOCK_INODE(sock)->i_private, gs);
+}
+
+/* From here on every call on @sock goes to @ops. */
+static inline void graft_socket_switch(struct socket *sock,
+				       const struct proto_ops *ops)
+{
+	/* pairs with smp_rmb() in graft_socket_of() */
+	smp_store_release(&sock->ops, ops);
+}
+
+/*
+ * Decides once: the inode's lock of a socket serialises its decision, its
+ * release, and every control call before the decision. It is taken before the
+ * sock's own lock.
+ */
+static inline void graft_decision_lock(struct socket *sock)
+{
+	inode_lock(SOCK_INODE(sock));
+}
+
+static inline void graft_decision_unlock(struct socket *sock)
+{
+	inode_unlock(SOCK_INODE(sock));
+}
+
+int graft_state_init(void);
+void graft_state_exit(void);
+
+#endif /* _GRAFT_STATE_H */

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: which operations, on which paths, and in how many rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HOST = "host"
+NAT = "nat"
+GRAFT = "graft"  # door 2, as the runner 'graft' takes it
+AF_GRAFT = "af-graft"  # door 1
+CROWDED = "graft, 100,000 endpoints"
+AF_CROWDED = "af-graft, 100,000 endpoints"
+
+# The bystanders in the tables that a bind is looked up in.
+FEW_ENDPOINTS = 10
+MANY_ENDPOINTS = 100_000
+
+EXCHANGES = (
+    "tcp-round-trip-out",
+    "tcp-round-trip-in",
+    "udp-round-trip-out",
+    "udp-round-trip-in",
+    "tcp-send",
+    "tcp-serve",
+)
+DEMO_EXCHANGES = (
+    "tcp-serve",
+    "tcp-receive",
+    "tcp-round-trip-in",
+    "tcp-round-trip-out",
+    "udp-round-trip-in",
+    "udp-round-trip-out",
+)
+SETUPS = ("tcp-bind", "udp-bind", "tcp-connect", "udp-connect")
+BINDS = ("tcp-bind", "udp-bind")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Operations measured on all of ``paths`` in turn; the first path is what the others are held against."""
+
+    name: str
+    operations: tuple[str, ...]
+    paths: tuple[str, ...]
+    rounds: int
+
+
+PLANS = {
+    "figures": (
+        Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT), 9),
+        Comparison("set-up", SETUPS, (HOST, GRAFT, AF_GRAFT), 9),
+        Comparison("table", BINDS, (GRAFT, CROWDED), 9),
+        Comparison("table, AF_GRAFT", BINDS, (AF_GRAFT, AF_CROWDED), 9),
+    ),
+    "demo": (Comparison("data", DEMO_EXCHANGES, (HOST, NAT, GRAFT), 5),),
+}

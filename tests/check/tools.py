@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools: how each is called on which files."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from check.toolbox import CHECKPATCH, Toolbox
+from check.tree import CHECKOUT, c_files, files, first_line, shell_scripts
+
+_VENV = CHECKOUT / ".venv" / "bin"
+_CHECKPATCH = ("perl", CHECKPATCH, "--no-tree", "--strict", "--terse", "--no-summary", "--show-types", "-f")
+# Out of the kernel's tree there is no MAINTAINERS to update; the rest of what is off has its reason beside it.
+_CHECKPATCH_OFF = (
+    "FILE_PATH_CHANGES",
+    "MACRO_ARG_REUSE",  # asks about macros that iterate
+    "LINUX_VERSION_CODE",  # kmod/compat is the home of version checks, and nothing else has one
+    "CONSTANT_COMPARISON",  # takes those checks for comparisons of a constant
+    "COMPLEX_MACRO",  # takes compat's lists of parameters for expressions
+    "FUNCTION_ARGUMENTS",  # likewise
+    "CONST_STRUCT",  # tables of operations are copied from the kernel's and filled in at load
+    "UNCOMMENTED_DEFINITION",  # kernel-doc above the structure says what a lock guards
+    "LONG_LINE_STRING",  # a sentence for the user is not broken
+    "OPEN_ENDED_LINE",  # TRACE_EVENT is written so everywhere
+    "PARENTHESIS_ALIGNMENT",  # likewise
+)
+_SPARSE = """
+for build in /lib/modules/*/build /usr/src/linux-headers-*-amd64; do [ -d "$build" ] && break; done
+make -s -C "$build" M=/mnt/kmod C=2 CF=-Wsparse-error modules
+"""
+
+
+def python_files() -> list[str]:
+    """Return the Python files, those without a suffix among them."""
+    return [name for name in files() if name.endswith(".py") or "python" in first_line(name)]
+
+
+def ruff_format() -> Iterator[str]:
+    """Yield what ruff would format otherwise."""
+    yield from _host([str(_VENV / "ruff"), "format", "--quiet", "--diff", *python_files()])
+
+
+def ruff() -> Iterator[str]:
+    """Yield ruff's complaints."""
+    yield from _host([str(_VENV / "ruff"), "check", "--quiet", "--output-format", "concise", *python_files()])
+
+
+def mypy() -> Iterator[str]:
+    """Yield mypy's complaints; the configuration says strict."""
+    modules = [name for name in files() if name.endswith(".py")]
+    yield from _host([str(_VENV / "mypy"), "--no-error-summary", *modules])
+
+
+def clang_format(toolbox: Toolbox) -> Iterator[str]:
+    """Yield what clang-format would format otherwise outside kmod."""
+    found = c_files("clients/", "tests/")
+    yield from _inside(toolbox, ["clang-format", "--dry-run", "--Werror", *found] if found else [])
+
+
+def checkpatch(toolbox: Toolbox) -> Iterator[str]:
+    """Yield checkpatch's complaints about kmod."""
+    found = c_files("kmod/")
+    ignored = ["--ignore", ",".join(_CHECKPATCH_OFF)]
+    yield from _inside(toolbox, [*_CHECKPATCH[:-1], *ignored, _CHECKPATCH[-1], *found] if found else [])
+
+
+def sparse(toolbox: Toolbox) -> Iterator[str]:
+    """Yield sparse's complaints about kmod."""
+    yield from _inside(toolbox, ["sh", "-ec", _SPARSE] if c_files("kmod/") else [])
+
+
+def shellcheck(toolbox: Toolbox) -> Iterator[str]:
+    """Yield shellcheck's complaints."""
+    yield from _inside(toolbox, ["shellcheck", "--format", "gcc", *shell_scripts()])
+
+
+def _host(command: Sequence[str]) -> Iterator[str]:
+    done = subprocess.run(
+        command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    yield from _complaints(done)
+
+
+def _inside(toolbox: Toolbox, command: Sequence[str]) -> Iterator[str]:
+    if command:
+        yield from _complaints(toolbox.run(command))
+
+
+def _complaints(done: subprocess.CompletedProcess[str]) -> Iterator[str]:
+    """Yield the lines of a tool that failed; a tool that fails without a word complains as well."""
+    if done.returncode:
+        yield from done.stdout.splitlines() or [f"it failed with status {done.returncode}"]

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running commands in guests of the lab, from the host."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BUILD = CHECKOUT / "build"
+
+_LAB = CHECKOUT / "tests" / "lab" / "lab"
+_MEANINGS = {
+    99: "the kernel reported a defect, shown above",
+    124: "it was not done in time",
+    125: "the lab could not run it",
+}
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A kind of guest, in the words of the lab's own options; ``timeout`` is in seconds.
+
+    A guest that is ``timed`` has one processor, and goes before whatever else the machine does: with two, how the
+    machine spreads them decides more than what runs on them.
+    """
+
+    suite: str = "trixie"
+    kernel: str = "stock"
+    icount: bool = False
+    timed: bool = False
+    timeout: float = 600.0
+
+    def run(self, command: Sequence[str], *, share: Path, log: IO[str] | None = None) -> int:
+        """Run ``command`` in a new guest, with ``share`` at /mnt/share; return the lab's exit status.
+
+        The tree's tests/ and its root are on the command's Python path. What the guest and the lab print goes to
+        ``log``, or is passed on where there is none.
+        """
+        share.mkdir(parents=True, exist_ok=True)
+        words = ["nice", "-n", "-10"] if self.timed else []
+        words += [str(_LAB), "run", "--suite", self.suite, "--kernel", self.kernel]
+        words += ["--timeout", str(self.timeout), "--share", str(share)]
+        words += ["--icount"] if self.icount else []
+        words += ["--cpus", "1"] if self.timed else []
+        words += ["--", "env", "PYTHONPATH=/usr/src/graft:/usr/src/graft/tests", *command]
+        stderr = subprocess.STDOUT if log else None
+        return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=stderr, check=False).returncode
+
+
+def meaning(status: int) -> str:
+    """What a guest's exit status other than 0 says, as the end of a sentence."""
+    return _MEANINGS.get(status, f"it exited with status {status}")

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test file shares: the world, a box for each test, and the proof that nothing is left behind."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import module
+from box import Box
+from expect import eventually
+from graftnl import Graft
+from netns import Namespace, assert_gone
+from uapi import U
+from world import FAR_PEER4, HOST4, PEER4, World, sentinels
+
+_PATIENCE = 90
+CANNOT = "the kernel cannot: "
+
+
+def need_sol_socket(kernel: Graft) -> None:
+    """Skip where options of SOL_SOCKET do not pass the module, as on 6.1."""
+    if not kernel.call(U.CMD_INFO_GET)[0]["info"].get("sol_socket"):
+        pytest.skip(f"{CANNOT}show options of SOL_SOCKET to the module")
+
+
+def no_sockets() -> None:
+    """No grafted socket lives in any table."""
+    kernel = Graft()
+    try:
+        eventually(lambda: not kernel.dump(U.CMD_SOCKET_GET), "every grafted socket is gone", 20)
+    finally:
+        kernel.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left() -> Iterator[None]:
+    references = module.references()
+    yield
+    no_sockets()
+    assert_gone()
+    eventually(lambda: module.references() == references, f"the module's use count is back at {references}")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+    no_sockets()
+    assert_gone()
+
+
+@pytest.fixture
+def box(world: World) -> Iterator[Box]:
+    made = Box(world)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(world: World) -> Iterator[Box]:
+    """A second container."""
+    made = Box(world, "other")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stranger() -> Iterator[Namespace]:
+    """A namespace that has no table and is in nobody's."""
+    made = Namespace.new("stranger")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def watched(world: World) -> Iterator[World]:
+    """The world with sentinels at FORBIDDEN: the test fails if anything reached them."""
+    host, peer = sentinels(world)
+    yield world
+    try:
+        host.check(world.peer, HOST4)
+        peer.check(world.host, PEER4)
+        peer.check(world.host, FAR_PEER4)
+    finally:
+        host.close()
+        peer.close()
+
+
+@pytest.fixture(autouse=True)
+def _patience() -> Iterator[None]:
+    """A test that hangs fails."""
+
+    def give_up(*_: Any) -> None:
+        raise TimeoutError(f"the test did not end within {_PATIENCE} s")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(_PATIENCE)
+    yield
+    signal.alarm(0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A skip is a failure, but for what the kernel truly cannot do."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if CANNOT not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"skipped without leave: {reason}"

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ip-graft run inside this process, from any namespace, and named namespaces to run it on.
+
+A fresh process costs seconds in an emulated guest; the installed program is started by a few tests.
+"""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import shlex
+import socket
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from graftd.kernel import netns
+from ip_graft.main import run
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Space:
+    """A namespace that `ip netns` knows, with lo up and one address on a dummy device."""
+
+    def __init__(self, role: str, address: str) -> None:
+        self.name = f"{role}-{os.getpid()}-{next(_numbers)}"
+        self.address = address
+        _ip(f"netns add {self.name}")
+        _ip(f"-n {self.name} link set lo up")
+        _ip(f"-n {self.name} link add dummy0 type dummy")
+        _ip(f"-n {self.name} addr add {address}/24 dev dummy0")
+        _ip(f"-n {self.name} link set dummy0 up")
+        self.fd = netns.open_selected(self.name)
+        self.cookie = netns.cookie_of(self.fd)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        _ip(f"netns del {self.name}")
+
+    def graft(self, line: str, *, ok: bool = True) -> Answer:
+        """`ip-graft LINE` in this namespace."""
+        return netns.call_in(self.fd, lambda: graft(line, ok=ok))
+
+    def refused(self, line: str) -> str:
+        """The sentence of a command that the kernel or the system refuses."""
+        answer = self.graft(line, ok=False)
+        assert (answer.status, answer.out) == (1, ""), answer
+        assert answer.err.startswith("ip-graft: ")
+        assert answer.err.count("\n") == 1
+        return answer.err.removeprefix("ip-graft: ").rstrip("\n")
+
+    def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+        """A socket of door 2."""
+
+        def here() -> socket.socket:
+            return socket.socket(socket.AF_INET, kind, 254)
+
+        return netns.call_in(self.fd, here)
+
+
+def _ip(line: str) -> None:
+    subprocess.run(["ip", *shlex.split(line)], check=True)
+
+
+def graft(line: str, *, ok: bool = True) -> Answer:
+    """`ip-graft LINE` in the calling thread's namespace."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(shlex.split(line))
+    answer = Answer(status, out.getvalue(), err.getvalue())
+    assert not ok or status == 0, answer
+    return answer

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Cycles of socket, bind, connect and close over both doors while the table changes: stress CYCLES
+ *
+ * Two workers, one on each CPU, live in a container's namespace. Meanwhile one thread adds and deletes the endpoints
+ * that they use (with live sockets aborted, every other time) and replaces the rules, and another one makes containers
+ * and targets, grafts sockets between them and lets them go with the sockets alive. The program makes its own
+ * namespaces, leaves none, prints one line of figures, and fails on an errno that no manual page explains.
+ */
+#include "nl.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#define WORKERS 2
+#define ENDPOINTS 8
+#define FLAPPING 4 /* endpoints from this one on come and go */
+#define SERVICE 2000
+#define HOST 0x0a630001 /* 10.99.0.1; all of 10.0.0.0/8 is the host's own */
+
+static int host, box, listener;
+static atomic_bool over;
+static atomic_long left, grafted, refused, changes, namespaces;
+
+static int namespace_here(void)
+{
+	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		err(2, "/proc/thread-self/ns/net");
+	return fd;
+}
+
+static void enter(int fd)
+{
+	if (setns(fd, CLONE_NEWNET))
+		err(2, "setns");
+}
+
+/* Move this thread to a fresh namespace whose loopback is up, and return its descriptor. */
+static int namespace_new(void)
+{
+	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+	int fd;
+
+	if (unshare(CLONE_NEWNET))
+		err(2, "unshare");
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request))
+		err(2, "cannot bring lo up");
+	close(fd);
+	return namespace_here();
+}
+
+static void add_address(void)
+{
+	struct ifreq request = { .ifr_name = "lo:1" };
+	struct sockaddr_in *address = (struct sockaddr_in *)&request.ifr_addr;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	address->sin_family = AF_INET;
+	address->sin_addr.s_addr = htonl(HOST);
+	if (fd < 0 || ioctl(fd, SIOCSIFADDR, &request))
+		err(2, "cannot add an address to lo");
+	close(fd);
+}
+
+static const char *endpoint_name(char *room, int number)
+{
+	sprintf(room, "ep-%d", number);
+	return room;
+}
+
+static void must(int answer, const char *what)
+{
+	if (answer)
+		errx(1, "the kernel refused %s: %s", what, strerror(answer));
+}
+
+/* Every rule of the container: port 1000 + n and destination 10.99.0.n are endpoint n's. */
+static void write_rules(struct nl *nl)
+{
+	char name[16];
+
+	nl_graft(nl, GRAFT_CMD_RULES_SET, 0, box);
+	for (int i = 0; i < ENDPOINTS; i++) {
+		nl_rule(nl, GRAFT_INGRESS, 0, 0, 1000 + i, 1000 + i, endpoint_name(name, i));
+		nl_rule(nl, GRAFT_EGRESS, htonl((HOST & ~0xff) + i), 32, 1, 65535, name);
+	}
+	nl_end(nl);
+	must(nl_commit(nl), "the rules");
+}
+
+/* The services are at addresses of the host's own, so the ACL must say that these may be reached. */
+static void write_acl(struct nl *nl, int table)
+{
+	struct nlattr *nest;
+
+	nl_graft(nl, GRAFT_CMD_ACL_SET, 0, table);
+	nest = nl_nest(nl, GRAFT_A_ACL);
+	nl_u8(nl, GRAFT_ACL_A_ALLOW, 1);
+	nl_put(nl, GRAFT_ACL_A_LOCAL, "", 0);
+	nl_unnest(nl, nest);
+	nl_end(nl);
+	must(nl_commit(nl), "the ACL");
+}
+
+static void write_endpoint(struct nl *nl, int table, int target, int number)
+{
+	char name[16];
+
+	nl_endpoint(nl, table, target, endpoint_name(name, number), htonl(HOST), 0, 0);
+	must(nl_commit(nl), "an endpoint");
+}
+
+static __u64 draw(__u64 *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/* Count how a call ended; return whether it worked. */
+static int ended(int result, const char *what)
+{
+	if (!result) {
+		atomic_fetch_add(&grafted, 1);
+		return 1;
+	}
+	switch (errno) {
+	case EADDRNOTAVAIL: /* the endpoint is away */
+	case EACCES:	    /* the socket was revoked */
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case ECONNABORTED:
+	case EINVAL: /* the socket was aborted between two calls */
+	case EPIPE:
+		atomic_fetch_add(&refused, 1);
+		return 0;
+	default:
+		err(1, "%s", what);
+	}
+}
+
+static int bind_named(int fd, int number)
+{
+	struct sockaddr_gr address = { .sgr_family = AF_GRAFT };
+
+	endpoint_name(address.sgr_epname, number);
+	return bind(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static int bind_port(int fd, int number)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(1000 + number) };
+
+	return bind(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static int connect_service(int fd, int number)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(SERVICE) };
+
+	address.sin_addr.s_addr = htonl((HOST & ~0xff) + number);
+	return connect(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static void cycle(__u64 dice)
+{
+	int door1 = dice & 1, kind = dice & 2 ? SOCK_STREAM : SOCK_DGRAM, number = dice >> 8 & (ENDPOINTS - 1);
+	int connects = dice & 4, fd;
+
+	fd = door1 ? socket(AF_GRAFT, kind | SOCK_CLOEXEC, 0) : socket(AF_INET, kind | SOCK_CLOEXEC, IPPROTO_GRAFT);
+	if (fd < 0)
+		err(1, "socket");
+	/* No TIME_WAIT, or the ports run out. */
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+	if (door1 || !connects) {
+		if (!ended(door1 ? bind_named(fd, number) : bind_port(fd, number), "bind"))
+			goto out;
+		if (kind == SOCK_STREAM && dice & 8)
+			ended(listen(fd, 1), "listen");
+	}
+	if (connects && !(dice & 8) && ended(connect_service(fd, number), "connect") && dice & 16)
+		ended(send(fd, "x", 1, MSG_NOSIGNAL) == 1 ? 0 : -1, "send");
+out:
+	close(fd);
+}
+
+static void *work(void *argument)
+{
+	__u64 state = 88172645463325252ULL + (long)argument;
+	cpu_set_t cpu;
+
+	CPU_ZERO(&cpu);
+	CPU_SET((long)argument, &cpu);
+	sched_setaffinity(0, sizeof(cpu), &cpu);
+	enter(box);
+	while (atomic_fetch_sub(&left, 1) > 0)
+		cycle(draw(&state));
+	return NULL;
+}
+
+static void *serve(void *argument)
+{
+	(void)argument;
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+
+		if (atomic_load(&over))
+			return NULL;
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void *flap(void *argument)
+{
+	__u64 state = 362436069362436069ULL;
+	char name[16];
+	struct nl nl;
+
+	(void)argument;
+	enter(host);
+	nl_open(&nl);
+	for (long round = 0; !atomic_load(&over); round++) {
+		int number = FLAPPING + draw(&state) % (ENDPOINTS - FLAPPING);
+
+		nl_endpoint_del(&nl, box, endpoint_name(name, number), round & 1);
+		must(nl_commit(&nl), "a deletion");
+		if (round % 4 == 0)
+			write_rules(&nl);
+		write_endpoint(&nl, box, host, number);
+		atomic_fetch_add(&changes, 2);
+	}
+	nl_close(&nl);
+	return NULL;
+}
+
+/* A container and a target of its own, five sockets between them, and what goes first changes from round to round. */
+static void *destroy(void *argument)
+{
+	int fds[5], target, table;
+	struct nl nl;
+
+	(void)argument;
+	for (long round = 0; !atomic_load(&over); round++) {
+		target = namespace_new();
+		add_address();
+		nl_open(&nl);
+		table = namespace_new();
+		write_endpoint(&nl, table, target, 0);
+		write_acl(&nl, table);
+		for (int i = 0; i < 5; i++) {
+			fds[i] = socket(AF_GRAFT, i & 1 ? SOCK_STREAM : SOCK_DGRAM, 0);
+			if (fds[i] < 0)
+				err(1, "socket");
+			if (i < 4)
+				ended(bind_named(fds[i], 0), "bind");
+		}
+		nl_close(&nl);
+		enter(host);
+		close(round & 1 ? target : table);
+		if (round & 2)
+			close(fds[0]);
+		close(round & 1 ? table : target);
+		for (int i = round & 2 ? 1 : 0; i < 5; i++)
+			close(fds[i]);
+		atomic_fetch_add(&namespaces, 2);
+	}
+	return NULL;
+}
+
+static pthread_t start(void *(*run)(void *), long argument)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, run, (void *)argument))
+		errx(2, "cannot start a thread");
+	return thread;
+}
+
+int main(int argc, char **argv)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(SERVICE) };
+	struct timespec begun, ended_at;
+	pthread_t workers[WORKERS], flapper, destroyer, server;
+	struct nl nl;
+	double took;
+	long cycles;
+
+	if (argc != 2)
+		errx(2, "usage: stress CYCLES");
+	cycles = atol(argv[1]);
+	left = cycles;
+	box = namespace_new();
+	host = namespace_new();
+	add_address();
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&any, sizeof(any)) || listen(listener, 128))
+		err(2, "cannot listen in the host");
+	nl_open(&nl);
+	for (int i = 0; i < ENDPOINTS; i++)
+		write_endpoint(&nl, box, host, i);
+	write_rules(&nl);
+	write_acl(&nl, box);
+
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	server = start(serve, 0);
+	flapper = start(flap, 0);
+	destroyer = start(destroy, 0);
+	for (long i = 0; i < WORKERS; i++)
+		workers[i] = start(work, i);
+	for (int i = 0; i < WORKERS; i++)
+		pthread_join(workers[i], NULL);
+	clock_gettime(CLOCK_MONOTONIC, &ended_at);
+	atomic_store(&over, 1);
+	shutdown(listener, SHUT_RDWR);
+	pthread_join(server, NULL);
+	pthread_join(flapper, NULL);
+	pthread_join(destroyer, NULL);
+	nl_close(&nl);
+
+	took = ended_at.tv_sec - begun.tv_sec + (ended_at.tv_nsec - begun.tv_nsec) / 1e9;
+	printf("stress: %ld cycles in %.1f s (%.0f per second): %ld calls worked, %ld were refused; %ld changes of the table, "
+	       "%ld namespaces\n",
+	       cycles, took, cycles / took, atomic_load(&grafted), atomic_load(&refused), atomic_load(&changes),
+	       atomic_load(&namespaces));
+	return 0;
+}

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Door 1, AF_GRAFT: unix endpoints, which are abstract names of the target namespace."""
+
+import array
+import os
+import socket
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, EINVAL, EOPNOTSUPP, EPERM
+from socket import SOCK_DGRAM, SOCK_STREAM
+
+import pytest
+
+from box import Box, endpoint_of
+from door1 import bind_name, connect_name
+from expect import fails, receive
+from tables import allow
+
+PATH = b"graft-tests-service"
+ABSTRACT = b"\0" + PATH
+
+
+def host_unix(box: Box, kind: int, address: bytes | None = None) -> socket.socket:
+    """A plain unix socket of the host."""
+    sock: socket.socket = box.keep(box.world.host.open_socket(socket.AF_UNIX, kind))
+    if address is not None:
+        sock.bind(address)
+    return sock
+
+
+def pair(box: Box) -> tuple[socket.socket, socket.socket]:
+    """A connected stream: the host's end, the container's end."""
+    box.endpoint("ep-unix", path=PATH)
+    server = box.bound("ep-unix", SOCK_STREAM)
+    server.listen(1)
+    client = host_unix(box, SOCK_STREAM)
+    client.connect(ABSTRACT)
+    child, _ = server.accept()
+    return client, box.keep(child)
+
+
+def descriptors(sock: socket.socket) -> tuple[bytes, list[int], int]:
+    """Receive a message with what descriptors came along."""
+    data, ancillary, flags, _ = sock.recvmsg(64, socket.CMSG_SPACE(64))
+    found = array.array("i")
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(payload[: len(payload) // 4 * 4])
+    return data, list(found), flags
+
+
+def rights(descriptor: int) -> list[tuple[int, int, bytes]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]).tobytes())]
+
+
+def test_stream_server(box: Box) -> None:
+    client, child = pair(box)
+    client.sendall(b"ping")
+    assert receive(child) == b"ping"
+    child.sendall(b"pong")
+    assert receive(client) == b"pong"
+    assert client.getpeername() == ABSTRACT
+    assert endpoint_of(child) == "ep-unix"
+
+
+def test_only_the_target_namespace_sees_the_name(box: Box) -> None:
+    box.endpoint("ep-unix", path=PATH)
+    box.bound("ep-unix", SOCK_STREAM).listen(1)
+    with box.ns.open_socket(socket.AF_UNIX, SOCK_STREAM) as inside, fails(ECONNREFUSED):
+        inside.connect(ABSTRACT)
+    with host_unix(box, SOCK_STREAM) as outside:
+        outside.connect(ABSTRACT)
+
+
+def test_stream_client(box: Box) -> None:
+    box.endpoint("ep-unix", path=PATH)
+    listener = host_unix(box, SOCK_STREAM, ABSTRACT)
+    listener.listen(1)
+    sock = box.door1(SOCK_STREAM)
+    connect_name(sock, "ep-unix")
+    child = box.keep(listener.accept()[0])
+    sock.send(b"ping")
+    assert receive(child) == b"ping"
+    child.send(b"pong")
+    assert receive(sock) == b"pong"
+    assert endpoint_of(sock) == "ep-unix"
+
+
+def test_datagrams(box: Box) -> None:
+    box.endpoint("ep-unix", path=PATH)
+    server = box.bound("ep-unix", SOCK_DGRAM)
+    client = host_unix(box, SOCK_DGRAM)
+    client.sendto(b"ping", ABSTRACT)
+    assert receive(server) == b"ping"
+
+
+def test_datagram_client(box: Box) -> None:
+    box.endpoint("ep-unix", path=PATH)
+    server = host_unix(box, SOCK_DGRAM, ABSTRACT)
+    sock = box.door1(SOCK_DGRAM)
+    connect_name(sock, "ep-unix")
+    sock.send(b"ping")
+    assert receive(server) == b"ping"
+
+
+def test_nobody_listens(box: Box) -> None:
+    box.endpoint("ep-unix", path=PATH)
+    sock = box.door1(SOCK_STREAM)
+    with fails(ECONNREFUSED):
+        connect_name(sock, "ep-unix")
+    listener = host_unix(box, SOCK_STREAM, ABSTRACT)
+    listener.listen(1)
+    connect_name(sock, "ep-unix")
+
+
+def test_name_taken_in_the_target(box: Box) -> None:
+    box.endpoint("ep-unix", path=PATH)
+    host_unix(box, SOCK_STREAM, ABSTRACT)
+    with fails(EADDRINUSE):
+        bind_name(box.door1(SOCK_STREAM), "ep-unix")
+
+
+def test_unknown_name(box: Box) -> None:
+    sock = box.door1(SOCK_STREAM)
+    with fails(EADDRNOTAVAIL):
+        connect_name(sock, "ep-unix")
+
+
+def test_other_unix_names_are_not_reached(box: Box) -> None:
+    """A socket grafted to one name may not name another, as destination of connect or of a datagram."""
+    box.endpoint("ep-dgram", path=PATH)
+    box.endpoint("ep-stream", path=PATH + b"-stream")
+    secret = host_unix(box, SOCK_DGRAM, b"\0graft-tests-secret")
+    listener = host_unix(box, SOCK_STREAM, b"\0graft-tests-secret-stream")
+    listener.listen(1)
+    datagram, stream = box.bound("ep-dgram", SOCK_DGRAM), box.bound("ep-stream", SOCK_STREAM)
+    with fails(EACCES):
+        datagram.sendto(b"x", b"\0graft-tests-secret")
+    with fails(EACCES):
+        datagram.connect(b"\0graft-tests-secret")
+    with fails(EACCES):
+        stream.connect(b"\0graft-tests-secret-stream")
+    for sock, call in ((secret, secret.recv), (listener, lambda _: listener.accept())):
+        sock.setblocking(False)
+        with fails(EAGAIN):
+            call(1)
+
+
+def test_acl_narrows_the_verb(box: Box) -> None:
+    def serve() -> None:
+        sock = box.door1(SOCK_STREAM)
+        bind_name(sock, "ep-unix")
+        sock.listen(1)
+
+    box.endpoint("ep-unix", path=PATH)
+    box.acl(allow("ep-unix", "connect"))
+    with fails(EACCES):
+        serve()
+    with fails(ECONNREFUSED):
+        host_unix(box, SOCK_STREAM).connect(ABSTRACT)
+    box.close_sockets()
+    host_unix(box, SOCK_STREAM, ABSTRACT).listen(1)
+    connect_name(box.door1(SOCK_STREAM), "ep-unix")
+    box.acl(allow("ep-unix", "listen"))
+    with fails(EACCES):
+        connect_name(box.door1(SOCK_STREAM), "ep-unix")
+
+
+@pytest.mark.parametrize("what", ["a file", "a grafted socket", "itself"])
+def test_no_descriptor_leaves_the_container(box: Box, what: str) -> None:
+    client, child = pair(box)
+    box.endpoint("ep-out")
+    passed = {
+        "a file": box.keep(os.fdopen(os.open("/dev/null", os.O_RDONLY))),
+        "a grafted socket": box.bound("ep-out", SOCK_STREAM),
+        "itself": child,
+    }
+    with fails(EOPNOTSUPP, EPERM, EACCES, EINVAL):
+        child.sendmsg([b"with"], rights(passed[what].fileno()))
+    child.send(b"without")
+    assert descriptors(client)[:2] == (b"without", [])
+
+
+def test_no_descriptor_enters_the_container(box: Box) -> None:
+    client, child = pair(box)
+    with open("/dev/null") as file:
+        try:
+            client.sendmsg([b"with"], rights(file.fileno()))
+        except OSError:
+            client.send(b"with")
+    data, found, _ = descriptors(child)
+    for descriptor in found:
+        os.close(descriptor)
+    assert found == []
+    assert data in (b"with", b"")

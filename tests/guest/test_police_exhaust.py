@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tried from inside the container: taking all of the host's ports, sockets and memory."""
+
+import socket
+from errno import EADDRINUSE, EADDRNOTAVAIL, ENOBUFS
+from socket import SOCK_DGRAM, SOCK_STREAM
+
+import pytest
+
+from box import Box, state
+from expect import fails
+from kernelcalls import disconnect
+from tables import egress, ingress
+from uapi import U
+from world import HOST4, HOST6, LAN4, PEER4
+
+LIMIT = 24
+
+
+@pytest.fixture
+def granted(box: Box) -> Box:
+    box.endpoint("ep-out")
+    box.endpoint("ep-6", HOST6)
+    box.rules(egress("ep-out"), ingress("ep-out", port=0))
+    box.table(max_ephemeral=LIMIT)
+    return box
+
+
+def ephemeral(box: Box) -> int:
+    return int(box.writer.call(U.CMD_TABLE_GET, netns_fd=box.ns.fd)[0]["table"]["ephemeral"])
+
+
+@pytest.mark.parametrize("how", ["bind", "connect", "send", "listen", "door1", "bound then connect"])
+def test_ports(granted: Box, how: str) -> None:
+    """Whatever takes a port of the kernel's choice is counted, and stops at the limit; the host goes on."""
+    listener = granted.listener(granted.world.peer, PEER4)
+    listener.listen(2 * LIMIT)
+    server = granted.datagram(granted.world.peer, PEER4)
+
+    def take() -> None:
+        if how == "door1":
+            granted.bound("ep-out", SOCK_DGRAM)
+            return
+        sock = granted.udp() if how == "send" else granted.tcp()
+        if how == "bind":
+            sock.bind(("0.0.0.0", 0))
+        elif how == "connect":
+            sock.connect(listener.getsockname())
+        elif how == "send":
+            sock.sendto(b"x", server.getsockname())
+        elif how == "listen":
+            sock.listen(1)
+        else:
+            granted.rules(egress("ep-out"))
+            sock.bind(("0.0.0.0", 0))
+            sock.connect(listener.getsockname())
+
+    for _ in range(LIMIT):
+        take()
+    assert ephemeral(granted) == LIMIT
+    for _ in range(3):
+        with fails(ENOBUFS):
+            take()
+    assert ephemeral(granted) == LIMIT
+    with granted.world.host.open_socket(socket.AF_INET, SOCK_STREAM) as plain:
+        plain.bind((HOST4, 0))
+    granted.close_sockets()
+    assert ephemeral(granted) == 0
+    assert granted.stats("ep-out")["denials"][U.REASON_MAX_EPHEMERAL] == 3
+
+
+def test_families_and_protocols_share_the_limit(granted: Box) -> None:
+    granted.rules(ingress("ep-out", "0.0.0.0/0", 0), ingress("ep-6", "::/0", 0))
+    for number in range(LIMIT):
+        address = "0.0.0.0" if number & 1 else "::"
+        sock = granted.tcp(address) if number & 2 else granted.udp(address)
+        sock.bind((address, 0))
+    with fails(ENOBUFS):
+        granted.udp("::").bind(("::", 0))
+
+
+def test_closed_and_refused_sockets_give_back(granted: Box) -> None:
+    """Many more attempts than the limit allows at once."""
+    for number in range(3 * LIMIT):
+        sock = granted.tcp()
+        with fails(111):
+            sock.connect((PEER4, 1))
+        if number % 2:
+            sock.close()
+        else:
+            granted.close_sockets()
+    granted.close_sockets()
+    assert ephemeral(granted) == 0
+
+
+def test_reconnecting_takes_one_port_at_a_time(granted: Box) -> None:
+    granted.table(max_ephemeral=1)
+    listener = granted.listener(granted.world.peer, PEER4)
+    sock = granted.tcp()
+    for _ in range(5):
+        sock.connect(listener.getsockname())
+        listener.accept()[0].close()
+        disconnect(sock.fileno())
+    assert ephemeral(granted) == 1
+
+
+def test_undecided_and_native_sockets_are_not_counted(granted: Box) -> None:
+    granted.rules(egress("ep-out", LAN4))
+    granted.table(max_sockets=1)
+    for _ in range(10):
+        sock = granted.udp()
+        sock.bind(("127.0.0.1", 0))
+    assert state(sock) == U.STATE_UNDECIDED
+    assert granted.sockets() == []
+    granted.bound("ep-out", SOCK_DGRAM)
+    with fails(ENOBUFS):
+        granted.bound("ep-out", SOCK_DGRAM)
+
+
+def test_accepted_connections_count(granted: Box) -> None:
+    """A connection that a listener was let in for is never refused, but leaves no room for more."""
+    granted.endpoint("ep-http", HOST4, 8080)
+    granted.table(max_sockets=3)
+    server = granted.bound("ep-http", SOCK_STREAM)
+    server.listen(16)
+    clients = [granted.client(granted.world.peer, HOST4, 8080) for _ in range(4)]
+    children = [granted.keep(server.accept()[0]) for _ in range(4)]
+    assert len(granted.sockets()) == 5
+    with fails(ENOBUFS):
+        granted.bound("ep-out", SOCK_DGRAM)
+    for client in clients:
+        client.close()
+    for child in children[:3]:
+        child.close()
+    granted.bound("ep-out", SOCK_DGRAM)
+
+
+def test_a_range_ends_where_it_says(granted: Box) -> None:
+    granted.endpoint("ep-range", HOST4, (7100, 7103))
+    granted.rules(ingress("ep-range"))
+    for port in range(7100, 7104):
+        granted.tcp().bind(("0.0.0.0", port))
+    for port in (7099, 7104):
+        with fails(EADDRNOTAVAIL):
+            granted.tcp().bind(("0.0.0.0", port))
+    with fails(EADDRINUSE):
+        granted.tcp().bind(("0.0.0.0", 7100))

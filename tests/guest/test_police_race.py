@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tried from inside the container: a second thread races the first on the same socket."""
+
+import os
+
+import pytest
+
+import grant
+from box import Box
+from grant import V4, V6, Family
+from programs import counts, run
+from tables import allow, egress, ingress
+from world import FAR_PEER4, FAR_PEER6, FORBIDDEN, World
+
+LOOPS = int(os.environ.get("GRAFT_RACE_LOOPS", "150"))
+FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
+
+
+def race(box: Box, family: Family, first: str, second: str) -> dict[str, int]:
+    """Race two acts; how they ended. TCP ends in a listener of the peer, UDP in a socket there."""
+    far = FAR_PEER4 if family is V4 else FAR_PEER6
+    listener = box.listener(box.world.peer, family.peer)
+    port = listener.getsockname()[1]
+    listener.listen(2 * LOOPS)
+    box.datagram(box.world.peer, family.peer, port)
+    arguments = first, second, LOOPS, f"{family.peer}/{port}", f"{far}/{FORBIDDEN}", 8080
+    _, printed = run(box.ns, "race", *arguments, patience=80)
+    listener.close()
+    return counts(printed)
+
+
+@pytest.fixture
+def granted(box: Box, watched: World) -> Box:
+    grant.grant(box)
+    for family, name in ((V4, "ep"), (V6, "ep6")):
+        box.endpoint(name, family.host)
+    box.rules(
+        *(egress(name, f"{family.any}/0") for family, name in ((V4, "ep"), (V6, "ep6"))),
+        *(ingress(name, f"{family.any}/0") for family, name in ((V4, "ep"), (V6, "ep6"))),
+    )
+    acls = []
+    for family, name in ((V4, "ep"), (V6, "ep6")):
+        acls += [allow(name, "listen"), allow(name, "connect", family.lan)]
+    box.acl(*acls)
+    return box
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("connect-allowed", "connect-forbidden"),
+        ("connect-allowed", "disconnect-connect"),
+        ("connect-allowed", "fastopen-forbidden"),
+        ("connect-allowed", "fastopen-option"),
+        ("connect-flipping", "flip"),
+        ("bind", "connect-forbidden"),
+        ("bind", "disconnect-connect"),
+        ("bind", "fastopen-forbidden"),
+        ("sendto-allowed", "sendto-forbidden"),
+        ("sendto-allowed", "connect-forbidden"),
+        ("sendto-flipping", "flip"),
+        ("bind", "sendto-forbidden"),
+    ],
+)
+def test_a_forbidden_destination(granted: Box, family: Family, first: str, second: str) -> None:
+    """The sentinels at the forbidden addresses see nothing, and no socket has such a peer."""
+    ended = race(granted, family, first, second)
+    assert ended["forbidden"] == 0
+    assert ended["grafted"] > 0
+    assert granted.sockets() == []
+
+
+@pytest.mark.parametrize("second", ["mark", "device", "transparent", "repair", "source-route"])
+@pytest.mark.parametrize("first", ["connect-allowed", "bind", "sendto-allowed"])
+def test_state_that_slips_in(granted: Box, first: str, second: str) -> None:
+    """An option set while the socket moves is either seen before, or refused after."""
+    if (first, second) == ("sendto-allowed", "repair"):
+        first = "disconnect-connect"
+    ended = race(granted, V4, first, second)
+    assert ended["tainted"] == 0
+    assert sum(count for name, count in ended.items() if name.startswith("first.")) == LOOPS
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("bind", "bind"),
+        ("connect-allowed", "connect-allowed"),
+        ("connect-allowed", "bind"),
+        ("bind", "listen"),
+        ("connect-allowed", "listen"),
+        ("connect-allowed", "shutdown"),
+        ("connect-allowed", "look"),
+        ("bind", "look"),
+        ("sendto-allowed", "sendto-allowed"),
+        ("connect-allowed", "ulp"),
+        ("connect-allowed", "addrform"),
+    ],
+)
+def test_two_at_once(granted: Box, family: Family, first: str, second: str) -> None:
+    """Nothing breaks, nothing is grafted twice, nothing stays."""
+    ended = race(granted, family, first, second)
+    assert ended["forbidden"] == 0
+    if (first, second) == ("bind", "bind"):
+        assert ended.get("first.ok", 0) + ended.get("second.ok", 0) == LOOPS
+    if second == "ulp":
+        assert "second.ok" not in ended
+    assert granted.sockets() == []
+    shown = granted.stats("ep" if family is V4 else "ep6")
+    assert shown["active"] == 0

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ACL: who may do what through which endpoint. A descriptor that changes hands changes who asks."""
+
+import os
+import socket
+from errno import EACCES
+from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
+
+import pytest
+
+import child as process
+from box import Box, endpoint_of, state
+from door1 import bind_name, inet
+from expect import fails, receive
+from kernelcalls import disconnect
+from netns import Namespace
+from tables import allow, deny, egress, ingress
+from uapi import U
+from world import FAR_PEER4, FORBIDDEN, HOST4, LAN4, PEER4, World
+
+WEB, DNS = 1001, 1002
+
+
+@pytest.fixture
+def granted(box: Box, watched: World) -> Box:
+    box.endpoint("ep-out")
+    box.endpoint("ep-http", HOST4, 8080)
+    box.rules(ingress("ep-http", port=80), egress("ep-out"))
+    return box
+
+
+def connects(box: Box, uid: int, gid: int = 5000, groups: tuple[int, ...] = (), address: str = PEER4) -> bool:
+    """Whether a user's connect through ``ep-out`` is let through."""
+    listener = box.listener(box.world.peer, PEER4)
+    port = listener.getsockname()[1] if address == PEER4 else FORBIDDEN
+
+    def act() -> str:
+        process.become(uid, gid, *groups)
+        with socket.socket(AF_INET, SOCK_STREAM, U.IPPROTO_GRAFT) as sock:
+            sock.connect((address, port))
+            return endpoint_of(sock)
+
+    with box.ns:
+        try:
+            return bool(process.run(act) == "ep-out")
+        except OSError as error:
+            assert error.errno == EACCES
+            return False
+
+
+def serves(box: Box, uid: int) -> bool:
+    """Whether a user's listen through ``ep-http`` is let through."""
+
+    def act() -> str:
+        process.become(uid, 5000)
+        with socket.socket(AF_INET, SOCK_STREAM, U.IPPROTO_GRAFT) as sock:
+            sock.bind(("0.0.0.0", 80))
+            sock.listen(1)
+            return endpoint_of(sock)
+
+    with box.ns:
+        try:
+            return bool(process.run(act) == "ep-http")
+        except OSError as error:
+            assert error.errno == EACCES
+            return False
+
+
+def test_one_user(granted: Box) -> None:
+    granted.acl(allow("ep-out", "connect", uid_lo=WEB))
+    assert connects(granted, WEB)
+    assert not connects(granted, DNS)
+    assert not connects(granted, 0)
+    assert serves(granted, DNS)
+
+
+def test_users_of_a_range(granted: Box) -> None:
+    granted.acl(allow("ep-out", "connect", uid_lo=WEB, uid_hi=DNS))
+    assert [connects(granted, uid) for uid in (WEB - 1, WEB, DNS, DNS + 1)] == [False, True, True, False]
+
+
+def test_groups_and_supplementary_groups(granted: Box) -> None:
+    granted.acl(allow("ep-out", "connect", gid_lo=2000))
+    assert connects(granted, WEB, 2000)
+    assert connects(granted, WEB, 5000, (2000,))
+    assert not connects(granted, WEB, 5000, (2001,))
+
+
+def test_the_first_rule_that_matches_decides(granted: Box) -> None:
+    granted.acl(deny("ep-out", uid_lo=WEB), allow("ep-out"))
+    assert not connects(granted, WEB)
+    assert connects(granted, DNS)
+    granted.acl(allow("ep-out", net=LAN4), deny("ep-out"))
+    assert connects(granted, WEB)
+    assert not connects(granted, WEB, address=FAR_PEER4)
+
+
+def test_a_deny_alone_leaves_the_rest(granted: Box) -> None:
+    granted.acl(deny("ep-out", "connect", FAR_PEER4))
+    assert connects(granted, WEB)
+    assert not connects(granted, WEB, address=FAR_PEER4)
+
+
+def test_an_allow_for_every_endpoint_narrows_every_endpoint(granted: Box) -> None:
+    granted.acl(allow(None, uid_lo=WEB))
+    assert connects(granted, WEB)
+    assert not connects(granted, DNS)
+    assert not serves(granted, DNS)
+
+
+def test_ids_of_the_container(granted: Box) -> None:
+    """A rule may speak of the ids that the container's own user namespace gives."""
+
+    def act(own: bool) -> object:
+        theirs.send(b"x")
+        theirs.recv(1)
+        with socket.socket(AF_INET, SOCK_STREAM, U.IPPROTO_GRAFT) as sock:
+            return sock.connect_ex(listener.getsockname()), own
+
+    def enter(own: bool) -> object:
+        process.become(WEB, WEB)
+        process.unshare_user(network=True)
+        return act(own)
+
+    listener = granted.listener(granted.world.peer, PEER4)
+    for own, uid, due in ((True, 0, 0), (True, WEB, EACCES), (False, WEB, 0), (False, 0, EACCES)):
+        ours, theirs = (granted.keep(one) for one in socket.socketpair())
+        program = process.Child(enter, own)
+        assert ours.recv(1) == b"x"
+        table = os.open(f"/proc/{program.pid}/ns/net", os.O_RDONLY)
+        granted.writer.endpoint(
+            table,
+            name="ep-out",
+            type=U.EP_IPV4,
+            address=socket.inet_aton(HOST4),
+            port_lo=0,
+            port_hi=0,
+            target_fd=granted.world.host.fd,
+        )
+        granted.writer.call(U.CMD_RULES_SET, netns_fd=table, rule=[egress("ep-out")])
+        rule = allow("ep-out", "connect", uid_lo=uid, own_ids=own)
+        granted.writer.call(U.CMD_ACL_SET, netns_fd=table, acl=[rule])
+        os.close(table)
+        ours.send(b"y")
+        assert program.result() == (due, own)
+
+
+def test_listening_through_a_client_endpoint(granted: Box) -> None:
+    granted.acl(allow("ep-out", "connect"), allow("ep-http", "connect"))
+    assert not serves(granted, 0)
+    named = granted.door1(SOCK_STREAM)
+
+    def listen() -> None:
+        bind_name(named, "ep-http")
+        named.listen(1)
+
+    with fails(EACCES):
+        listen()
+    with fails(111), granted.world.peer.open_socket(AF_INET, SOCK_STREAM) as probe:
+        probe.connect((HOST4, 8080))
+    client = granted.tcp()
+    listener = granted.listener(granted.world.peer, PEER4)
+    client.connect(listener.getsockname())
+    granted.keep(listener.accept()[0])
+    disconnect(client.fileno())
+    with fails(EACCES):
+        client.listen(1)
+
+
+def test_receiving_datagrams_through_a_client_endpoint(granted: Box) -> None:
+    """A UDP bind is what listening is."""
+    granted.acl(allow("ep-http", "connect"))
+    sock = granted.udp()
+    with fails(EACCES):
+        sock.bind(("0.0.0.0", 80))
+    assert state(sock) == U.STATE_UNDECIDED
+
+
+def test_connecting_through_a_server_endpoint(granted: Box) -> None:
+    granted.acl(allow("ep-http", "listen"))
+    server = granted.door1(SOCK_STREAM)
+    bind_name(server, "ep-http")
+    sock = granted.keep(inet(server))
+    with fails(EACCES):
+        sock.connect((PEER4, FORBIDDEN))
+    sock.listen(1)
+    granted.client(granted.world.peer, HOST4, 8080)
+    granted.keep(sock.accept()[0])
+
+
+def test_a_descriptor_passed_to_another_user(granted: Box) -> None:
+    """Who connects is asked about, not who made the socket."""
+    granted.acl(allow("ep-out", "connect", uid_lo=0))
+    listener = granted.listener(granted.world.peer, PEER4)
+    sock, datagram = granted.tcp(), granted.udp()
+    datagram.connect((PEER4, 9))
+
+    def act() -> tuple[int, int]:
+        process.become(WEB, 5000)
+        try:
+            sent = datagram.sendto(b"x", (PEER4, 10))
+        except OSError as error:
+            sent = -(error.errno or 0)
+        return sock.connect_ex(listener.getsockname()), sent
+
+    assert process.run(act) == (EACCES, -EACCES)
+    sock.connect(listener.getsockname())
+    granted.keep(listener.accept()[0])
+
+
+def test_a_descriptor_passed_to_another_namespace(granted: Box, stranger: Namespace) -> None:
+    """The table of the namespace that made it rules, wherever the call comes from."""
+    granted.acl(allow("ep-out", "connect", LAN4))
+    sock = granted.tcp()
+    listener = granted.listener(granted.world.peer, PEER4)
+
+    def act() -> tuple[int, int]:
+        with stranger:
+            forbidden = sock.connect_ex((FAR_PEER4, FORBIDDEN))
+            return forbidden, sock.connect_ex(listener.getsockname())
+
+    assert process.run(act) == (EACCES, 0)
+    assert endpoint_of(sock) == "ep-out"
+    granted.keep(listener.accept()[0]).send(b"x")
+    assert receive(sock) == b"x"
+
+
+def test_a_strangers_socket_used_inside(granted: Box, stranger: Namespace) -> None:
+    """A socket that another namespace made gains nothing inside the container."""
+    foreign = granted.keep(stranger.open_socket(AF_INET, SOCK_STREAM, U.IPPROTO_GRAFT))
+    with granted.ns:
+        assert foreign.connect_ex((PEER4, FORBIDDEN)) == 101
+    foreign.close()
+
+
+def test_frozen(granted: Box) -> None:
+    listener = granted.listener(granted.world.peer, PEER4)
+    before = granted.tcp()
+    before.connect(listener.getsockname())
+    granted.table(frozen=1)
+    with fails(EACCES):
+        granted.tcp().connect(listener.getsockname())
+    with fails(EACCES):
+        granted.bound("ep-http", SOCK_DGRAM)
+    accepted = granted.keep(listener.accept()[0])
+    accepted.send(b"still works")
+    assert receive(before) == b"still works"
+    granted.table(frozen=0)
+    granted.tcp().connect(listener.getsockname())

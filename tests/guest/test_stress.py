@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycles of socket, bind, connect and close on two CPUs while tables and namespaces come and go."""
+
+import os
+import signal
+
+import pytest
+
+from conftest import no_sockets
+from netns import Namespace
+from programs import run
+
+CYCLES = int(os.environ.get("GRAFT_STRESS_CYCLES", "20000"))
+# What the slowest guest needs, with room: an emulated debug kernel does some 200 cycles a second.
+PATIENCE = 120 + CYCLES // 100
+
+
+def test_cycles_while_everything_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    signal.alarm(PATIENCE + 60)
+    here = Namespace.initial()
+    try:
+        _, printed = run(here, "stress", CYCLES, patience=PATIENCE)
+    finally:
+        here.close()
+    with capsys.disabled():
+        print(f"\n{printed}")
+    assert printed.startswith(f"stress: {CYCLES} cycles in ")
+    no_sockets()

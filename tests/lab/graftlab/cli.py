@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of the lab."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import host, session, tree
+from .cache import Cache, default_root
+from .errors import LabError
+from .module import module
+from .progress import say
+from .suites import DEFAULT_SUITE, SUITES
+from .verdict import EXIT_LAB
+
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
+_EXITS = """\
+exit status of 'run':
+  that of COMMAND; 99 when the kernel reported a defect of itself or of the module (printed);
+  124 when COMMAND was not done within --timeout; 125 when the lab itself failed
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the lab with ``argv``, the process's own arguments by default; return its exit status."""
+    options = _parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    cache = Cache(default_root())
+    try:
+        return _dispatch(options, cache)
+    except LabError as error:
+        say(error.message)
+        if error.hint:
+            say(error.hint)
+        return EXIT_LAB
+    except KeyboardInterrupt:
+        say("interrupted; the guest is ended")
+        return 128 + signal.SIGINT
+
+
+def _dispatch(options: argparse.Namespace, cache: Cache) -> int:
+    checkout = tree.Tree(_CHECKOUT)
+    if options.verb == "clean":
+        cache.clean()
+        return 0
+    if options.verb == "list":
+        return _list(cache)
+    host.prepare()
+    if options.verb == "prepare":
+        every = [DEFAULT_SUITE] if options.kernel == "debug" else sorted(SUITES)
+        for name in [options.suite] if options.suite else every:
+            session.prepare(cache, name, options.kernel, checkout)
+        return 0
+    if options.verb == "build":
+        return _build(cache, checkout)
+    return session.run(cache, _request(options), checkout)
+
+
+def _request(options: argparse.Namespace) -> session.Request:
+    if options.icount and options.cpus not in (None, 1):
+        raise LabError(
+            f"--icount counts the instructions of one processor, not of {options.cpus}",
+            "Leave --cpus out, or give --cpus 1.",
+        )
+    share = options.share.resolve() if options.share else None
+    if share and not share.is_dir():
+        raise LabError(f"the folder to share, {share}, does not exist", "Make it first: mkdir -p.")
+    shell = options.verb == "shell"
+    command = tuple(_shell_command() if shell else _command(options.command))
+    return session.Request(
+        suite=options.suite,
+        kernel=options.kernel,
+        command=command,
+        icount=options.icount,
+        load_module=not options.no_module,
+        share=share,
+        timeout=options.timeout,
+        cpus=1 if options.icount else options.cpus or 2,
+        memory_mib=options.memory,
+        append=tuple(options.append),
+        shell=shell,
+        verbose=options.verbose,
+    )
+
+
+def _command(words: Sequence[str]) -> Sequence[str]:
+    found = list(words[1:] if words[:1] == ["--"] else words)
+    if not found:
+        raise LabError("there is no COMMAND to run in the guest", "Give it after '--': lab run -- uname -r")
+    return found
+
+
+def _shell_command() -> list[str]:
+    size = shutil.get_terminal_size()
+    term = os.environ.get("TERM", "vt100")
+    return ["sh", "-c", f"stty rows {size.lines} cols {size.columns}; TERM={term} exec bash -l"]
+
+
+def _build(cache: Cache, checkout: tree.Tree) -> int:
+    if not checkout.has_module():
+        raise LabError("there is no module to build: kmod/Makefile is missing")
+    for name in sorted(SUITES):
+        root, kernel = session.image(cache, name, "stock")
+        module(cache, checkout, root, kernel)
+        say(f"graft.ko builds for {kernel.version} without a warning")
+    return 0
+
+
+def _list(cache: Cache) -> int:
+    for entry in cache.entries():
+        print(f"{entry.kind:10} {entry.name:28} {entry.key}  {_size_mib(entry.path):6} MiB")
+    return 0
+
+
+def _size_mib(path: Path) -> int:
+    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return sum(item.lstat().st_blocks for item in paths) * 512 // 2**20
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lab",
+        description="Run commands on real Debian kernels, with the current tree installed.",
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    guest = argparse.ArgumentParser(add_help=False)
+    guest.add_argument("--suite", choices=sorted(SUITES), default=DEFAULT_SUITE, help="default: %(default)s")
+    guest.add_argument("--kernel", choices=("stock", "debug"), default="stock", help="default: %(default)s")
+    guest.add_argument("--icount", action="store_true", help="one processor whose clock counts instructions")
+    guest.add_argument("--bare", action="store_true", help="the module alone, no service")
+    guest.add_argument("--no-module", action="store_true", help="install graft.ko but do not load it")
+    guest.add_argument("--share", type=Path, metavar="DIR", help="show DIR, writable, at /mnt/share")
+    guest.add_argument("--timeout", type=_seconds, default=600.0, metavar="S", help="for COMMAND; default: 600")
+    guest.add_argument("--cpus", type=_positive, metavar="N", help="default: 2")
+    guest.add_argument("--memory", type=_positive, default=2048, metavar="MIB", help="default: %(default)s")
+    guest.add_argument("--append", action="append", default=[], metavar="ARG", help="one more kernel argument")
+    guest.add_argument("-v", "--verbose", action="store_true", help="tell how long each phase took")
+    run = verbs.add_parser(
+        "run",
+        parents=[guest],
+        help="run COMMAND as root in a guest",
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...", help="as given, without a shell")
+    verbs.add_parser("shell", parents=[guest], help="a prompt in a guest, until you leave it")
+    prepare = verbs.add_parser("prepare", help="build images and modules ahead of use")
+    prepare.add_argument("--suite", choices=sorted(SUITES), help="default: all")
+    prepare.add_argument("--kernel", choices=("stock", "debug"), default="stock")
+    verbs.add_parser("build", help="compile the module for every kernel")
+    verbs.add_parser("list", help="show what the cache holds")
+    verbs.add_parser("clean", help="empty the cache")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One 'lab run' or 'lab shell': everything made ready, the guest started, and started again where that is due."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import debugkernel, disk, kernels, qemu, roots, tree
+from .cache import Cache
+from .cpio import Archive
+from .errors import LabError
+from .guest import Guest, Outcome, Sink
+from .module import module
+from .progress import say
+from .suites import DEFAULT_SUITE, SUITES
+from .terminal import Terminal
+from .verdict import Retry, judge
+
+_GUEST_FILES = Path(__file__).resolve().parent.parent / "guest"
+_DEBUG_CONFIG = _GUEST_FILES.parent / "debug.config"
+_TREE_FOLDER = "/usr/src/graft"
+_SHARE_FOLDER = "/mnt/share"
+_RETRIES_FILE = "retries"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    suite: str
+    kernel: str
+    command: tuple[str, ...]
+    icount: bool = False
+    load_module: bool = True
+    share: Path | None = None
+    timeout: float = 600.0
+    cpus: int = 2
+    memory_mib: int = 2048
+    append: tuple[str, ...] = ()
+    shell: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a guest is started from."""
+
+    qemu: list[str]
+    disk: Path
+    kernel: kernels.Kernel
+    module: Path | None
+    stage: Path | None
+
+
+def prepare(cache: Cache, suite_name: str, kernel_name: str, checkout: tree.Tree) -> Prepared:
+    """Build, or find in the cache, all that a guest of this suite and kernel needs."""
+    root, kernel = image(cache, suite_name, kernel_name)
+    return Prepared(
+        qemu=qemu.find(cache),
+        disk=disk.disk(cache, root),
+        kernel=kernel,
+        module=module(cache, checkout, root, kernel) if checkout.has_module() else None,
+        stage=tree.stage(cache, checkout, root),
+    )
+
+
+def image(cache: Cache, suite_name: str, kernel_name: str) -> tuple[Path, kernels.Kernel]:
+    """Return the root of a suite's release and the kernel that was asked for."""
+    suite = SUITES[suite_name]
+    if kernel_name == "debug" and suite_name != DEFAULT_SUITE:
+        raise LabError(f"the debug kernel is for the suite {DEFAULT_SUITE}, not {suite_name}", "Leave --suite out.")
+    root = roots.root(cache, suite.release.name, roots.guest_recipe(suite.release))
+    if kernel_name == "debug":
+        return root, debugkernel.debug(cache, root, _DEBUG_CONFIG, _GUEST_FILES)
+    return root, kernels.stock(cache, root, suite, _GUEST_FILES)
+
+
+def run(cache: Cache, request: Request, checkout: tree.Tree) -> int:
+    """Run the request's command in a guest; return the exit status that the lab ends with."""
+    begun = time.monotonic()
+    prepared = prepare(cache, request.suite, request.kernel, checkout)
+    if request.verbose:
+        say(f"everything is built ({time.monotonic() - begun:.1f} s)")
+    tried: set[Retry] = set()
+    while True:
+        outcome = _boot(cache, request, prepared, checkout)
+        if request.verbose:
+            for event, seconds in outcome.seconds.items():
+                say(f"{seconds:6.1f} s  {event}")
+        verdict = judge(outcome, timeout=request.timeout)
+        for line in verdict.console:
+            print(line, file=sys.stderr)
+        if verdict.sentence:
+            say(verdict.sentence)
+        if verdict.retry is Retry.NO or verdict.retry in tried:
+            return verdict.status
+        tried.add(verdict.retry)
+        say(f"the guest is started once more (retry number {_count_retry(cache)} with this cache)")
+
+
+def _boot(cache: Cache, request: Request, prepared: Prepared, checkout: tree.Tree) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="graft-lab.") as name:
+        folder = Path(name)
+        shares = [qemu.Share("tree", checkout.path, _TREE_FOLDER, writable=False)]
+        if request.share:
+            shares.append(qemu.Share("share", request.share, _SHARE_FOLDER, writable=True))
+        initramfs = folder / "initramfs"
+        with open(initramfs, "wb") as target:
+            with open(prepared.kernel.initramfs, "rb") as source:
+                shutil.copyfileobj(source, target)
+            target.write(_run_archive(request, prepared, shares))
+        machine = qemu.Machine(
+            kernel=prepared.kernel.image,
+            initramfs=initramfs,
+            disk=prepared.disk,
+            cpus=request.cpus,
+            memory_mib=request.memory_mib,
+            icount=request.icount,
+            shares=tuple(shares),
+            append=request.append,
+            console=folder / "console",
+        )
+        kvm = not request.icount and qemu.kvm_works(cache, prepared.qemu)
+        if request.shell:
+            with Terminal() as terminal:
+                guest = Guest(
+                    prepared.qemu, machine, kvm=kvm, timeout=request.timeout, sinks={}, terminal=terminal.guest_end
+                )
+                with terminal.connected():
+                    return guest.run()
+        sinks = {"lab.stdout": _writer(sys.stdout.fileno()), "lab.stderr": _writer(sys.stderr.fileno())}
+        return Guest(prepared.qemu, machine, kvm=kvm, timeout=request.timeout, sinks=sinks).run()
+
+
+def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Share]) -> bytes:
+    """Return the part of the initramfs that belongs to one run: the job and the installed tree."""
+    archive = Archive()
+    archive.file("lab/job/init", (_GUEST_FILES / "init").read_bytes(), 0o755)
+    archive.file("lab/job/symbols.awk", (_GUEST_FILES / "symbols.awk").read_bytes())
+    archive.file("lab/job/symbols", b"")
+    archive.file("lab/job/command", f"exec {shlex.join(request.command)}\n".encode(), 0o644)
+    mounts = []
+    for share in shares:
+        cache_mode = "cache=none" if share.writable else "cache=loose,ro"
+        mounts.append(f"{share.tag}:{share.guest_folder}:{cache_mode}")
+    job = {
+        "lab_module": "load" if request.load_module and prepared.module else "leave",
+        "lab_shares": " ".join(mounts),
+        "lab_shell": "yes" if request.shell else "no",
+        "lab_leaks": "yes" if prepared.kernel.debug else "no",
+        "lab_folder": _TREE_FOLDER,
+    }
+    text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in job.items())
+    archive.file("lab/job/job", text.encode())
+    archive.folder("lab/stage")
+    if prepared.stage:
+        archive.tree("lab/stage", prepared.stage)
+    modules_folder = f"lab/stage/usr/lib/modules/{prepared.kernel.version}"
+    if prepared.kernel.modules:
+        archive.tree(modules_folder, prepared.kernel.modules)
+    if prepared.module:
+        archive.tree(modules_folder, prepared.module / "installed")
+    return archive.finish()
+
+
+def _writer(handle: int) -> Sink:
+    def write(data: bytes) -> None:
+        while data:
+            data = data[os.write(handle, data) :]
+
+    return write
+
+
+def _count_retry(cache: Cache) -> int:
+    path = cache.root / _RETRIES_FILE
+    count = int(path.read_text()) + 1 if path.exists() else 1
+    path.write_text(f"{count}\n")
+    return count

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the lab offers: the suites, and what is installed in their guests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Installed in every guest. The compiler and the headers are there because the module and the C programs of
+# a guest are built in the guest's own root, against its own libraries.
+GUEST_PACKAGES = (
+    # system
+    "systemd", "systemd-sysv", "dbus", "udev", "kmod", "busybox-static", "util-linux", "procps", "psmisc",
+    "libcap2-bin", "strace", "bpftool",
+    # network
+    "iproute2", "iputils-ping", "nftables", "iptables", "ethtool", "socat", "netcat-openbsd", "dnsmasq-base",
+    # programs that are grafted unmodified
+    "iperf3", "sockperf", "curl", "nginx-light", "redis-server", "redis-tools",
+    # Python
+    "python3", "python3-pyroute2", "python3-yaml", "python3-pytest",
+    # building
+    "gcc", "libc6-dev", "musl-tools", "make", "liburing-dev", "libbpf-dev", "pkgconf",
+    # wanted by the kernel packages; never run
+    "initramfs-tools",
+)  # fmt: skip
+KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
+# Masked, so that a guest that runs systemd starts none of them by itself.
+QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A Debian release that guests are made of, and the suites whose kernels its root holds."""
+
+    name: str
+    pockets: tuple[str, ...]
+    kernels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a user picks with --suite: one release's root with one suite's kernel."""
+
+    name: str
+    release: Release
+
+
+_BOOKWORM = Release("bookworm", ("bookworm", "bookworm-updates", "bookworm-security"), ("bookworm",))
+_TRIXIE = Release(
+    "trixie",
+    ("trixie", "trixie-updates", "trixie-security", "trixie-backports"),
+    ("trixie", "trixie-backports"),
+)
+TOOLS_RELEASE = _TRIXIE
+SUITES = {
+    suite.name: suite
+    for suite in (Suite("bookworm", _BOOKWORM), Suite("trixie", _TRIXIE), Suite("trixie-backports", _TRIXIE))
+}
+DEFAULT_SUITE = "trixie"

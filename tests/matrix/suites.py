@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The suites: each runs something, writes its log, and returns its counts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from driver.lab import BUILD, CHECKOUT, Guest, meaning
+from matrix.counts import Counts, durations, failure, from_closing_line, from_junit
+
+FOLDER = BUILD / "test"
+
+_REPORT = "junit.xml"
+_GUEST_TESTS = "/usr/src/graft/tests/guest"
+_LONG_FORMS = (f"{_GUEST_TESTS}/test_stress.py", f"{_GUEST_TESTS}/test_police_race.py")
+_LONG = ("GRAFT_STRESS_CYCLES=1000000", "GRAFT_RACE_LOOPS=5000")
+
+Run = Callable[[Path, IO[str]], Counts]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A part of the tests. ``run`` takes a folder of the suite's own and its log.
+
+    One that is ``alone`` measures time, so nothing runs beside it. One that is not part of ``all`` is run only where
+    it is asked for.
+    """
+
+    name: str
+    title: str
+    run: Run
+    alone: bool = False
+    part_of_all: bool = True
+
+
+def host_command(*words: str) -> Run:
+    """Return a run of a command on the host that closes with its counts."""
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        del folder
+        status = _call(words, log)
+        counts = _counted(lambda: from_closing_line(Path(log.name).read_text(errors="replace")))
+        return counts if counts.failed or not status else counts + failure(f"it exited with status {status}")
+
+    return run
+
+
+def unit_tests(folder: Path, log: IO[str]) -> Counts:
+    """Run the tests that need no guest."""
+    report = folder / _REPORT
+    status = _call([str(CHECKOUT / ".venv/bin/pytest"), "-q", "tests/unit", f"--junitxml={report}"], log)
+    return _tested(report, status, f"pytest exited with status {status}")
+
+
+def guest_tests(guest: Guest) -> Run:
+    """Return a run of the tests of tests/guest in such a guest."""
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        return _guest_pytest(guest, folder, log, [_GUEST_TESTS])
+
+    return run
+
+
+def soak(guest: Guest) -> Run:
+    """Return a run of the long forms of the stress tests, which also prints how long each took."""
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        counts = _guest_pytest(guest, folder, log, _LONG_FORMS, environment=_LONG)
+        for name, seconds in durations(folder / _REPORT):
+            print(f"soak: {name}: {seconds:.0f} s with {', '.join(_LONG)}", flush=True)
+        return counts
+
+    return run
+
+
+def _guest_pytest(
+    guest: Guest, folder: Path, log: IO[str], tests: Sequence[str], *, environment: Sequence[str] = ()
+) -> Counts:
+    command = [*environment, "python3", "-m", "pytest", "-v", f"--junitxml=/mnt/share/{_REPORT}", *tests]
+    status = guest.run(command, share=folder, log=log)
+    return _tested(folder / _REPORT, status, meaning(status))
+
+
+def demo(folder: Path, log: IO[str]) -> Counts:
+    """Run the demo as a test."""
+    del folder
+    if status := _call([sys.executable, "-m", "demo"], log):
+        return failure(f"make demo exited with status {status}")
+    return Counts(passed=1)
+
+
+def _tested(report: Path, status: int, trouble: str) -> Counts:
+    """Return a report's counts. A failure that none of its tests accounts for counts as well."""
+    if not report.exists():
+        return failure(f"it ended without a report of its tests: {trouble}")
+    counts = _counted(lambda: from_junit(report))
+    # Status 1 is pytest's own for a test that failed.
+    return counts if not status or (status == 1 and counts.failed) else counts + failure(trouble)
+
+
+def _counted(count: Callable[[], Counts]) -> Counts:
+    try:
+        return count()
+    except ValueError as error:
+        return failure(str(error))
+
+
+def _call(words: Sequence[str], log: IO[str]) -> int:
+    log.flush()
+    done = subprocess.run(
+        words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
+    )
+    return done.returncode
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite("check", "formatters, linters, types", host_command(sys.executable, "-m", "check")),
+        Suite("unit", "what needs no kernel module", unit_tests),
+        Suite("guest-debug", "kernel 6.12 with KASAN, lockdep and leak detection",
+              guest_tests(Guest(kernel="debug", timeout=3300.0))),
+        Suite("guest-6.1", "kernel 6.1 of Debian 12", guest_tests(Guest(suite="bookworm", timeout=2400.0))),
+        Suite("guest-6.12", "kernel 6.12 of Debian 13", guest_tests(Guest(suite="trixie", timeout=2400.0))),
+        Suite("guest-7.3", "kernel 7.3 of Debian 13's backports",
+              guest_tests(Guest(suite="trixie-backports", timeout=2400.0))),
+        Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
+        Suite("demo", "make demo", demo, alone=True),
+        Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),
+        Suite("soak-debug", "long stress, debug kernel", soak(Guest(kernel="debug", timeout=14400.0)),
+              part_of_all=False),
+    )
+}  # fmt: skip

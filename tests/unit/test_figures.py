@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ratios are taken within rounds, and a figure above its limit fails."""
+
+import json
+
+import pytest
+
+from bench.figures import figures
+from bench.plans import AF_GRAFT, GRAFT, HOST, PLANS, Comparison
+from demo import verdict
+from demo.measures import MEASURES
+
+COMPARISON = Comparison("data", ("tcp-round-trip-in",), (HOST, GRAFT), 3)
+
+
+def batches(rounds: dict[str, list[float]], operation: str = "tcp-round-trip-in") -> list[str]:
+    return [
+        json.dumps(
+            {"comparison": "data", "operation": operation, "path": path, "round": number, "instructions": instructions}
+        )
+        for path, found in rounds.items()
+        for number, instructions in enumerate(found, start=1)
+    ]
+
+
+def test_a_ratio_is_the_median_of_ratios_within_rounds() -> None:
+    # Both drift alike, which medians of the figures themselves would hide behind 1.05.
+    host, graft = figures([COMPARISON], batches({HOST: [100, 200, 300], GRAFT: [101, 202, 330]}))
+    assert host.ratio == 1
+    assert graft.ratio == pytest.approx(1.01)
+    assert graft.instructions == 202
+
+
+@pytest.mark.parametrize(("instructions", "passed"), [(1004.0, True), (1005.0, True), (1006.0, False)])
+def test_a_ratio_above_its_limit_fails(instructions: float, passed: bool) -> None:
+    _, graft = figures([COMPARISON], batches({HOST: [1000] * 3, GRAFT: [instructions] * 3}))
+    assert graft.limit == 1.005
+    assert graft.passed is passed
+
+
+def test_a_missing_batch_is_an_error() -> None:
+    with pytest.raises(ValueError, match="tcp-round-trip-in on graft was not measured in each of 3 rounds"):
+        figures([COMPARISON], batches({HOST: [1, 1, 1], GRAFT: [1, 1]}))
+
+
+def test_every_grafted_path_of_the_figures_has_a_limit() -> None:
+    for comparison in PLANS["figures"]:
+        lines = [
+            json.dumps(
+                {
+                    "comparison": comparison.name,
+                    "operation": operation,
+                    "path": path,
+                    "round": number,
+                    "instructions": 1,
+                }
+            )
+            for operation in comparison.operations
+            for path in comparison.paths
+            for number in range(1, comparison.rounds + 1)
+        ]
+        for figure in figures([comparison], lines):
+            assert (figure.limit is None) == (figure.path == comparison.paths[0])
+            assert figure.path in (HOST, GRAFT, AF_GRAFT) or figure.limit == 1.05
+
+
+def demo_rows(speed: float, instructions: float) -> list[verdict.Row]:
+    runs = [
+        {"measure": measure.title, "path": path, "round": number, "result": result}
+        for measure in MEASURES
+        for path, share in (("host", 1.0), ("nat", 0.5), ("graft", speed))
+        for number, result in enumerate([100.0 * share if measure.more_is_better else 100.0 / share] * 3)
+    ]
+    lines = [
+        line
+        for measure in MEASURES
+        for line in batches({"host": [1000] * 5, "nat": [1300] * 5, "graft": [instructions] * 5}, measure.operation)
+    ]
+    return verdict.rows(runs, figures(PLANS["demo"], lines))
+
+
+def test_the_demo_holds_a_graft_at_host_speed_for_good() -> None:
+    rows = demo_rows(1.0, 1000)
+    assert [row.faults() for row in rows] == [[]] * len(MEASURES)
+    assert "0.500" in verdict.text(rows)
+    assert "1.3000" in verdict.text(rows)
+
+
+def test_the_demo_says_what_is_slow_and_what_is_dear() -> None:
+    for row in demo_rows(0.89, 1006):
+        assert [fault.split(": ", 1)[1] for fault in row.faults()] == [
+            "grafted, it runs at 0.890 of the host's speed, below 0.9",
+            "grafted, it takes 1.0060 times the host's instructions, above 1.005",
+        ]
+
+
+def test_the_clients_results_are_read() -> None:
+    iperf3 = "[  5]   0.00-2.02   sec  46.2 MBytes   192 Mbits/sec                  receiver\n"
+    sockperf = "sockperf: ---> percentile 50.000 =  554.529\n"
+    by_program = {measure.program: measure for measure in MEASURES}
+    assert by_program["iperf3"].result(iperf3) == 192
+    assert by_program["sockperf"].result(sockperf) == 554.529
+    assert by_program["sockperf"].result("sockperf: No valid observations found.\n") is None
+    assert by_program["iperf3"].result(iperf3.replace("192", "0.0")) is None
+
+
+@pytest.mark.parametrize(
+    ("ratios", "steady"),
+    [([1.0, 1.01, 0.99], True), ([0.5, 0.51, 0.49], True), ([1.0, 1.3, 0.8], False), ([1.0, 1.0, 1.0, 0.5, 2.0], True)],
+)
+def test_rounds_are_added_where_they_disagree_and_only_there(*, ratios: list[float], steady: bool) -> None:
+    assert MEASURES[0].is_steady(ratios) is steady

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a suite's report adds up to: a failure is never lost, and a test that stays out is one."""
+
+from pathlib import Path
+
+import pytest
+
+from matrix.counts import Counts, from_closing_line, from_junit
+
+PASSED = '<testcase classname="test_a" name="test_one"/>'
+FAILED = '<testcase classname="test_a" name="test_two"><failure message="assert 1 == 2&#10;more"/></testcase>'
+BROKEN = '<testcase classname="test_a" name="test_three"><error message="no world"/></testcase>'
+CANNOT = '<testcase classname="test_a" name="test_four"><skipped message="the kernel cannot: io_uring"/></testcase>'
+SKIPPED = '<testcase classname="test_a" name="test_five"><skipped message="not today"/></testcase>'
+
+
+def report(folder: Path, *cases: str) -> Path:
+    path = folder / "junit.xml"
+    path.write_text(f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>")
+    return path
+
+
+def test_each_outcome_is_counted(tmp_path: Path) -> None:
+    counts = from_junit(report(tmp_path, PASSED, PASSED, FAILED, BROKEN, CANNOT))
+    assert str(counts) == "2 passed, 2 failed, 1 skipped"
+    assert counts.failures == ("test_a::test_two: assert 1 == 2", "test_a::test_three: no world")
+
+
+def test_a_skip_without_a_reason_of_the_kernels_is_a_failure(tmp_path: Path) -> None:
+    counts = from_junit(report(tmp_path, PASSED, SKIPPED))
+    assert (counts.passed, counts.failed, counts.skipped) == (1, 1, 0)
+    assert counts.failures == ("test_a::test_five: skipped, which is a failure here: not today",)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "there is no report of its tests"),
+        ("<testsuites><testsuite/></testsuites>", "it ran no test"),
+        ("<testsuites><testcase", "there is no report of its tests"),
+    ],
+)
+def test_a_report_without_tests_counts_nothing(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "junit.xml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        from_junit(path)
+
+
+def test_a_closing_line_is_read() -> None:
+    assert from_closing_line("check: sparse: passed\n11 passed, 0 failed\n") == Counts(passed=11)
+    assert from_closing_line("figures: too much\n9 passed, 3 failed\n").failed == 3
+
+
+@pytest.mark.parametrize("text", ["", "Traceback (most recent call last):\n", "3 passed, 0 failed\nthen it broke\n"])
+def test_an_output_that_closes_otherwise_counts_nothing(text: str) -> None:
+    with pytest.raises(ValueError, match="did not say how many passed"):
+        from_closing_line(text)
+
+
+def test_counts_without_skips_close_in_the_plain_form() -> None:
+    assert str(Counts(passed=3) + Counts(passed=1, failed=1)) == "4 passed, 1 failed"
