@@ -46,20 +46,17 @@ void graft_revoke(struct graft_socket *gs, struct socket *sock)
 	release_sock(sk);
 }
 
-/* Hold the inode of the first socket from @id on. */
-static struct inode *graft_abort_next(struct graft_table *t, unsigned long *id,
+/* Hold the inode of the next socket. */
+static struct inode *graft_abort_next(struct graft_table *t,
+				      struct graft_cursor *cursor,
 				      struct graft_socket **gs)
 {
 	struct inode *inode = NULL;
 
-	xa_lock(&t->sockets);
-	for (*gs = xa_find(&t->sockets, id, ULONG_MAX, XA_PRESENT); *gs;
-	     *gs = xa_find_after(&t->sockets, id, ULONG_MAX, XA_PRESENT)) {
+	spin_lock(&t->sockets_lock);
+	while (!inode && (*gs = graft_socket_next(t, cursor)))
 		inode = igrab(SOCK_INODE((*gs)->sock));
-		if (inode)
-			break;
-	}
-	xa_unlock(&t->sockets);
+	spin_unlock(&t->sockets_lock);
 	return inode;
 }
 
@@ -72,14 +69,13 @@ static struct inode *graft_abort_next(struct graft_table *t, unsigned long *id,
  */
 u32 graft_abort(struct graft_table *t, const struct graft_abort *what)
 {
-	/* a container that goes on grafting must not keep the walk from ending */
-	u32 rounds = atomic_read(&t->n_sockets) + 1024;
+	struct graft_cursor cursor = { };
 	struct graft_socket *gs;
-	unsigned long id = 0;
 	struct inode *inode;
 	u32 n = 0;
 
-	while (rounds-- && (inode = graft_abort_next(t, &id, &gs))) {
+	/* ends however fast a container grafts: see graft_socket_next() */
+	while ((inode = graft_abort_next(t, &cursor, &gs))) {
 		/*
 		 * Not a netlink socket's, whose release takes generic netlink's
 		 * lock under its own.
@@ -93,7 +89,6 @@ u32 graft_abort(struct graft_table *t, const struct graft_abort *what)
 		}
 		inode_unlock(inode);
 		iput(inode);
-		id++;
 		cond_resched();
 	}
 	return n;

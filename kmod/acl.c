@@ -135,7 +135,7 @@ static bool graft_acl_matches(const struct graft_acl_rule *rule,
 }
 
 /**
- * graft_acl_allows - ask the ACL
+ * graft_acl_ask - ask the ACL
  * @cred: of the task that would do it
  * @t: the table that rules the socket
  * @ep: the endpoint
@@ -147,10 +147,9 @@ static bool graft_acl_matches(const struct graft_acl_rule *rule,
  *
  * Return: whether it is allowed.
  */
-bool graft_acl_allows(const struct cred *cred, struct graft_table *t,
-		      const struct graft_endpoint *ep,
-		      enum graft_acl_use use, u8 protocol,
-		      const struct graft_addr *dst, bool *local)
+bool graft_acl_ask(const struct cred *cred, struct graft_table *t,
+		   const struct graft_endpoint *ep, enum graft_acl_use use,
+		   u8 protocol, const struct graft_addr *dst, bool *local)
 {
 	u8 verb = use == GRAFT_ACL_LISTEN ? GRAFT_VERB_LISTEN :
 					    GRAFT_VERB_CONNECT;

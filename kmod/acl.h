@@ -4,7 +4,7 @@
 
 #include <linux/rcupdate.h>
 
-#include "addr.h"
+#include "table.h"
 
 /**
  * struct graft_acl_rule - who may do what through which endpoint
@@ -77,9 +77,20 @@ struct graft_acl *graft_acl_alloc(u32 n);
 void graft_acl_compile(struct graft_acl *acl);
 void graft_acl_free(struct graft_acl *acl);
 
-bool graft_acl_allows(const struct cred *cred, struct graft_table *t,
-		      const struct graft_endpoint *ep,
-		      enum graft_acl_use use, u8 protocol,
-		      const struct graft_addr *dst, bool *local);
+bool graft_acl_ask(const struct cred *cred, struct graft_table *t,
+		   const struct graft_endpoint *ep, enum graft_acl_use use,
+		   u8 protocol, const struct graft_addr *dst, bool *local);
+
+/* graft_acl_ask() where there is an ACL; without one all is allowed. */
+static inline bool graft_acl_allows(const struct cred *cred,
+				    struct graft_table *t,
+				    const struct graft_endpoint *ep,
+				    enum graft_acl_use use, u8 protocol,
+				    const struct graft_addr *dst, bool *local)
+{
+	*local = false;
+	return !rcu_access_pointer(t->acl) ||
+	       graft_acl_ask(cred, t, ep, use, protocol, dst, local);
+}
 
 #endif /* _GRAFT_ACL_H */

@@ -4,6 +4,7 @@
  */
 
 #include <linux/cred.h>
+#include <linux/mutex.h>
 #include <linux/random.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -27,7 +28,9 @@ bool graft_port_is_ephemeral(const struct graft_ep_conf *conf)
  * the port, it is bound as if it did not want to share. A wish for a reuseport
  * group comes back once it holds the port, so that its own may join; from then
  * on a host program of the same uid that asks for a group may join as well. The
- * wish to share datagrams by SO_REUSEADDR does not come back.
+ * wish to share datagrams by SO_REUSEADDR does not come back, for that would let
+ * any host program in, and then let us take its datagrams: it is granted for the
+ * moment in which another of the same endpoint binds.
  *
  * Kernels that do not route SOL_SOCKET to us let a second thread set the wish
  * in between; a TCP bucket or a UDP group that is shared tells.
@@ -69,6 +72,33 @@ static int graft_bind_alone(struct socket *sock, const struct proto_ops *native,
 	return shared ? -EADDRINUSE : err;
 }
 
+/* Guards sk_reuse of the datagram sockets that share a port, while one binds. */
+static DEFINE_MUTEX(graft_sharing_lock);
+
+/* Bind beside a live socket of the same endpoint. */
+static int graft_bind_beside(struct socket *sock,
+			     const struct proto_ops *native,
+			     const struct graft_endpoint *ep, u8 protocol,
+			     const struct graft_addr *a,
+			     union graft_sockaddr_inet *uaddr, int len)
+{
+	struct sock *sk = sock->sk;
+	int err;
+
+	if (sk->sk_type == SOCK_STREAM || !sk->sk_reuse)
+		return native->bind(sock, (struct graft_sockaddr *)uaddr, len);
+
+	mutex_lock(&graft_sharing_lock);
+	graft_held_share(sock_net(sk), protocol, a, ep, true);
+	err = native->bind(sock, (struct graft_sockaddr *)uaddr, len);
+	graft_held_share(sock_net(sk), protocol, a, ep, false);
+	lock_sock(sk);
+	sk->sk_reuse = 0;
+	release_sock(sk);
+	mutex_unlock(&graft_sharing_lock);
+	return err;
+}
+
 static int graft_bind_port(struct socket *sock, const struct proto_ops *native,
 			   const struct graft_endpoint *ep,
 			   const struct graft_ep_conf *conf, u8 protocol,
@@ -88,12 +118,14 @@ static int graft_bind_port(struct socket *sock, const struct proto_ops *native,
 	/* the table entry is the grant; only bind itself runs with it */
 	if (port && inet_port_requires_bind_service(sock_net(sk), port))
 		old = override_creds(graft_bind_cred);
-	if (port && (sk->sk_reuseport ||
-		     (sk->sk_type == SOCK_DGRAM && sk->sk_reuse)) &&
-	    !graft_held_target(sock_net(sk), protocol, &a, ep))
-		err = graft_bind_alone(sock, native, &uaddr, len);
-	else
+	if (!port || !(sk->sk_reuseport ||
+		       (sk->sk_type == SOCK_DGRAM && sk->sk_reuse)))
 		err = native->bind(sock, (struct graft_sockaddr *)&uaddr, len);
+	else if (graft_held_target(sock_net(sk), protocol, &a, ep))
+		err = graft_bind_beside(sock, native, ep, protocol, &a, &uaddr,
+					len);
+	else
+		err = graft_bind_alone(sock, native, &uaddr, len);
 	if (old)
 		revert_creds(old);
 	return err;

@@ -8,6 +8,7 @@
 #include <linux/cred.h>
 #include <linux/inetdevice.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 #include <net/addrconf.h>
 #include <net/route.h>
 
@@ -37,6 +38,18 @@ struct graft_wish {
 	const struct graft_addr	*a;
 	struct graft_addr	reach;
 	const struct net	*where;
+};
+
+/**
+ * struct graft_ruling - what the rules say of a wish
+ * @verdict: enum graft_verdict
+ * @ep: the endpoint that the rule names, held; NULL for none in the table
+ * @name: the name of that which is not in the table, or NULL
+ */
+struct graft_ruling {
+	u8			verdict;
+	struct graft_endpoint	*ep;
+	char			*name;
 };
 
 /* Put the kernel's operations in place for good. */
@@ -99,7 +112,22 @@ static void graft_wish_loop(const struct graft_wish *wish,
 }
 
 /*
+ * An endpoint that cannot serve this socket's family leaves it native: a server
+ * that also opens an IPv6-only socket should not fail for it.
+ */
+static bool graft_serves_family(const struct graft_ep_conf *conf,
+				const struct sock *sk)
+{
+	if (conf->type == GRAFT_EP_IPV6)
+		return sk->sk_family == AF_INET6;
+	return conf->type != GRAFT_EP_IPV4 || !ipv6_only_sock(sk);
+}
+
+/*
  * Graft @sock through @ep. On failure nothing has changed.
+ *
+ * Return: GRAFT_OUT_GRAFTED, GRAFT_OUT_NATIVE for a bind through an endpoint of
+ * another family, or an errno.
  */
 static int graft_through(struct socket *sock, const struct graft_wish *wish,
 			 struct graft_endpoint *ep, struct graft_why *why)
@@ -115,6 +143,12 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	bool holds;
 
 	target = graft_endpoint_target(ep, &conf, NULL);
+	if (!connects && !graft_serves_family(&conf, sk)) {
+		graft_refuse(why, GRAFT_REASON_FAMILY, 0,
+			     "the endpoint's address is of a family that this socket does not take");
+		err = GRAFT_OUT_NATIVE;
+		goto err_target;
+	}
 	if (!target)
 		return graft_refuse(why, GRAFT_REASON_TARGET_GONE,
 				    -EADDRNOTAVAIL,
@@ -183,6 +217,7 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	gs->mark = conf.mark;
 	gs->ifindex = ifindex;
 	gs->looped = wish->reach.family;
+	gs->shares = kind->type == SOCK_DGRAM && home.reuse;
 	graft_socket_publish(gs, sock);
 	graft_socket_switch(sock, &kind->grafted);
 	if (!connects)
@@ -209,81 +244,76 @@ err_target:
 }
 
 /*
- * Carry out a rule's verdict. @rule is a copy: the set may go at any time.
+ * Carry out a ruling.
  *
  * Return: GRAFT_OUT_NATIVE (yet to be put in place), GRAFT_OUT_GRAFTED, or an
  * errno.
  */
 static int graft_apply(struct socket *sock, const struct graft_wish *wish,
-		       const struct graft_rule *rule, struct graft_why *why)
+		       const struct graft_ruling *ruling, struct graft_why *why)
 {
-	struct graft_endpoint *ep;
 	int err;
 
-	if (rule->verdict == GRAFT_VERDICT_NATIVE) {
+	if (ruling->verdict == GRAFT_VERDICT_NATIVE) {
 		graft_refuse(why, GRAFT_REASON_RULE, 0, "a rule says native");
 		return GRAFT_OUT_NATIVE;
 	}
-	if (rule->verdict == GRAFT_VERDICT_DENY) {
+	if (ruling->verdict == GRAFT_VERDICT_DENY) {
 		err = graft_refuse(why, GRAFT_REASON_RULE, -EACCES,
 				   "a rule says deny");
 		graft_event(GRAFT_EVENT_DENIED, why, wish->t, sock->sk, NULL,
 			    NULL, wish->verb, wish->a);
 		return err;
 	}
-
-	ep = graft_endpoint_get(wish->t, rule->endpoint,
-				strlen(rule->endpoint));
-	if (!ep) {
+	if (!ruling->ep) {
 		err = graft_refuse(why, GRAFT_REASON_NO_ENDPOINT,
 				   -EADDRNOTAVAIL,
 				   "the rule's endpoint is not in the table");
 		graft_event(GRAFT_EVENT_DENIED, why, wish->t, sock->sk, NULL,
-			    rule->endpoint, wish->verb, wish->a);
+			    ruling->name, wish->verb, wish->a);
 		return err;
 	}
-	err = graft_through(sock, wish, ep, why);
+	err = graft_through(sock, wish, ruling->ep, why);
 	if (err < 0)
-		graft_event(GRAFT_EVENT_DENIED, why, wish->t, sock->sk, ep,
-			    NULL, wish->verb, wish->a);
-	graft_endpoint_put(ep);
+		graft_event(GRAFT_EVENT_DENIED, why, wish->t, sock->sk,
+			    ruling->ep, NULL, wish->verb, wish->a);
 	return err;
 }
 
-static bool graft_rule_find(struct graft_wish *wish,
-			    enum graft_direction direction,
-			    struct graft_rule *copy)
+/*
+ * Ask the rules. Return: whether one matches; then the caller puts the ruling.
+ */
+static bool graft_rule(const struct graft_wish *wish,
+		       enum graft_direction direction,
+		       struct graft_ruling *ruling)
 {
+	const struct graft_rules *rules;
 	const struct graft_rule *rule;
 
 	rcu_read_lock();
-	rule = graft_rules_lookup(wish->gs ? wish->gs->rules :
-					     rcu_dereference(wish->t->rules),
-				  direction, wish->a, wish->kind->bit);
-	if (rule)
-		*copy = *rule;
+	rules = wish->gs ? wish->gs->rules : rcu_dereference(wish->t->rules);
+	rule = graft_rules_lookup(rules, direction, wish->a, wish->kind->bit);
+	if (rule) {
+		ruling->verdict = rule->verdict;
+		ruling->ep = NULL;
+		ruling->name = NULL;
+		if (rule->verdict == GRAFT_VERDICT_ENDPOINT) {
+			ruling->ep = graft_endpoint_get(wish->t, rule->endpoint,
+							graft_rule_name_len(rules, rule));
+			if (!ruling->ep)
+				ruling->name = kstrdup(rule->endpoint,
+						       GFP_ATOMIC);
+		}
+	}
 	rcu_read_unlock();
 	return rule;
 }
 
-/*
- * An endpoint that cannot serve this socket's family leaves it native: a server
- * that also opens an IPv6-only socket should not fail for it.
- */
-static bool graft_serves_family(struct graft_wish *wish, const char *name,
-				struct sock *sk)
+static void graft_ruling_put(const struct graft_ruling *ruling)
 {
-	struct graft_ep_conf conf;
-	struct graft_endpoint *ep;
-
-	ep = graft_endpoint_get(wish->t, name, strlen(name));
-	if (!ep)
-		return true; /* refused later, with its reason */
-	graft_endpoint_conf(ep, &conf, NULL);
-	graft_endpoint_put(ep);
-	if (conf.type == GRAFT_EP_IPV6)
-		return sk->sk_family == AF_INET6;
-	return conf.type != GRAFT_EP_IPV4 || !ipv6_only_sock(sk);
+	if (ruling->ep)
+		graft_endpoint_put(ruling->ep);
+	kfree(ruling->name);
 }
 
 /**
@@ -307,32 +337,26 @@ int graft_decide_bind(struct socket *sock, const struct graft_kind *kind,
 	};
 	const struct graft_addr any = { .family = AF_INET, .port = a->port };
 	struct graft_why why = { };
-	struct graft_rule rule;
+	struct graft_ruling ruling;
 	int out;
 
 	/* a dual-stack bind to every address takes IPv4's rules too */
-	if (!graft_rule_find(&wish, GRAFT_INGRESS, &rule)) {
+	if (!graft_rule(&wish, GRAFT_INGRESS, &ruling)) {
 		if (a->family != AF_INET6 || !graft_addr_is_any(a) ||
 		    ipv6_only_sock(sock->sk))
 			return GRAFT_OUT_OPEN;
 		wish.a = &any;
-		if (!graft_rule_find(&wish, GRAFT_INGRESS, &rule))
+		if (!graft_rule(&wish, GRAFT_INGRESS, &ruling))
 			return GRAFT_OUT_OPEN;
 		wish.a = a;
 	}
-	if (rule.verdict == GRAFT_VERDICT_ENDPOINT &&
-	    !graft_serves_family(&wish, rule.endpoint, sock->sk)) {
-		graft_refuse(&why, GRAFT_REASON_FAMILY, 0,
-			     "the endpoint's address is of a family that this socket does not take");
-		out = GRAFT_OUT_NATIVE;
-	} else {
-		out = graft_apply(sock, &wish, &rule, &why);
-	}
+	out = graft_apply(sock, &wish, &ruling, &why);
 	if (out == GRAFT_OUT_NATIVE) {
-		graft_event(GRAFT_EVENT_NATIVE, &why, wish.t, sock->sk, NULL,
-			    rule.endpoint, wish.verb, a);
+		graft_event(GRAFT_EVENT_NATIVE, &why, wish.t, sock->sk,
+			    ruling.ep, NULL, wish.verb, a);
 		graft_go_native(sock, kind);
 	}
+	graft_ruling_put(&ruling);
 	return out;
 }
 
@@ -424,8 +448,8 @@ int graft_decide_destination(struct socket *sock, const struct graft_kind *kind,
 		.a = dst,
 	};
 	struct graft_why why = { };
+	struct graft_ruling ruling;
 	struct graft_endpoint *own;
-	struct graft_rule rule;
 	int out;
 
 	own = graft_find_own(&wish, sock->sk);
@@ -438,8 +462,9 @@ int graft_decide_destination(struct socket *sock, const struct graft_kind *kind,
 		return out;
 	}
 
-	if (graft_rule_find(&wish, GRAFT_EGRESS, &rule)) {
-		out = graft_apply(sock, &wish, &rule, &why);
+	if (graft_rule(&wish, GRAFT_EGRESS, &ruling)) {
+		out = graft_apply(sock, &wish, &ruling, &why);
+		graft_ruling_put(&ruling);
 	} else {
 		graft_refuse(&why, GRAFT_REASON_NO_RULE, 0,
 			     "no rule matches");

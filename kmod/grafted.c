@@ -172,12 +172,13 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 	child = graft_socket_alloc();
 	if (!child)
 		return -ENOMEM;
-	err = graft_socket_admit_child(child, gs);
-	if (err)
-		goto err_free;
+	graft_socket_admit_child(child, gs);
 	err = gs->native->accept(sock, newsock, GRAFT_ACCEPT_ARGS);
-	if (err)
-		goto err_dismiss;
+	if (err) {
+		graft_socket_dismiss(child);
+		graft_socket_free(child);
+		return err;
+	}
 
 	atomic64_inc(&child->ep->accepts);
 	if (child->protocol)
@@ -195,12 +196,6 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 		graft_decision_unlock(newsock);
 	}
 	return 0;
-
-err_dismiss:
-	graft_socket_dismiss(child);
-err_free:
-	graft_socket_free(child);
-	return err;
 }
 
 /*
@@ -274,10 +269,11 @@ static void graft_grafted_splice_eof(struct socket *sock)
 		gs->native->splice_eof(sock);
 }
 
-static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
-				       size_t size)
+/* A datagram that is not just another one to the same address. */
+static noinline int graft_dgram_sendmsg(struct graft_socket *gs,
+					struct socket *sock,
+					struct msghdr *msg, size_t size)
 {
-	struct graft_socket *gs = graft_socket_of(sock);
 	const struct sockaddr *name = msg->msg_name;
 	struct sock *sk = sock->sk;
 	struct graft_addr dst;
@@ -291,9 +287,6 @@ static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 		if (err)
 			return err;
 	}
-	/* a server answers one client again and again */
-	if (name && likely(graft_police_again(gs, sk, name, msg->msg_namelen)))
-		return gs->native->sendmsg(sock, msg, size);
 	/* IPv6 takes AF_UNSPEC for "no address" */
 	if (name && msg->msg_namelen >= (int)sizeof(name->sa_family) &&
 	    !(name->sa_family == AF_UNSPEC && sk->sk_family == AF_INET6)) {
@@ -307,6 +300,18 @@ static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 			return err;
 	}
 	return gs->native->sendmsg(sock, msg, size);
+}
+
+/* A server answers one client again and again. */
+static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
+				       size_t size)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+
+	if (!msg->msg_controllen && !READ_ONCE(gs->revoked) &&
+	    graft_police_again(gs, sock->sk, msg->msg_name, msg->msg_namelen))
+		return gs->native->sendmsg(sock, msg, size);
+	return graft_dgram_sendmsg(gs, sock, msg, size);
 }
 
 /**

@@ -7,7 +7,6 @@
  */
 
 #include <linux/hashtable.h>
-#include <linux/jhash.h>
 #include <linux/spinlock.h>
 #include <net/tcp_states.h>
 
@@ -23,7 +22,8 @@ static DEFINE_HASHTABLE(graft_held_by_asker, 12);
 
 static u32 graft_held_key(const void *who, u8 protocol, u16 port)
 {
-	return jhash_3words((u32)(unsigned long)who, protocol, port, 0);
+	/* hashed by the table's own function */
+	return (u32)(unsigned long)who ^ ((u32)port << 2 | protocol);
 }
 
 /*
@@ -116,6 +116,33 @@ bool graft_held_target(const struct net *target, u8 protocol,
 	}
 	spin_unlock(&graft_held_lock);
 	return held;
+}
+
+/**
+ * graft_held_share - let sockets of an endpoint share their port, or no longer
+ * @target: the target namespace
+ * @protocol: one bit of GRAFT_PROTO_*
+ * @a: the endpoint's address, with the port
+ * @ep: the endpoint
+ * @on: whether SO_REUSEADDR is in force for those that asked for it
+ */
+void graft_held_share(const struct net *target, u8 protocol,
+		      const struct graft_addr *a,
+		      const struct graft_endpoint *ep, bool on)
+{
+	struct graft_socket *gs;
+
+	spin_lock(&graft_held_lock);
+	hash_for_each_possible(graft_held_by_target, gs, held,
+			       graft_held_key(target, protocol, a->port)) {
+		struct sock *sk = gs->sock->sk;
+
+		if (gs->shares && gs->protocol == protocol && gs->ep == ep &&
+		    sock_net(sk) == target &&
+		    READ_ONCE(inet_sk(sk)->inet_num) == a->port)
+			sk->sk_reuse = on ? SK_CAN_REUSE : SK_NO_REUSE;
+	}
+	spin_unlock(&graft_held_lock);
 }
 
 /* The loopback address in place of "every address". */

@@ -9,6 +9,9 @@ void graft_held_remove(struct graft_socket *gs);
 bool graft_held_target(const struct net *target, u8 protocol,
 		       const struct graft_addr *dst,
 		       const struct graft_endpoint *only);
+void graft_held_share(const struct net *target, u8 protocol,
+		      const struct graft_addr *a,
+		      const struct graft_endpoint *ep, bool on);
 struct graft_endpoint *graft_held_own(const struct graft_table *t,
 				      const struct net *target, u8 protocol,
 				      const struct graft_addr *dst,

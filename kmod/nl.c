@@ -258,14 +258,9 @@ void *graft_nl_dump_put(struct sk_buff *skb, struct netlink_callback *cb,
 /* Is anybody listening who may hear of this table? */
 bool graft_nl_heard(struct graft_table *t, enum graft_nl_group group)
 {
-	struct net *owner = graft_table_owner(t);
-	bool heard;
-
-	if (!owner)
-		return false;
-	heard = genl_has_listeners(&graft_nl_family, owner, group);
-	put_net(owner);
-	return heard;
+	/* netlink keeps one count for all namespaces, so any will do to ask it */
+	return genl_has_listeners(&graft_nl_family, &init_net, group) &&
+	       READ_ONCE(t->owner);
 }
 
 /* Begin a notification of at most @size bytes of attributes; NULL for none. */

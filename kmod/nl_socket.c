@@ -42,7 +42,7 @@ static u64 graft_cgroup_id(const struct sock *sk)
 #endif
 }
 
-/* The table's xa_lock is held, so the socket is not released meanwhile. */
+/* The table's sockets_lock is held, so the socket is not released meanwhile. */
 static int graft_nl_put_socket(struct sk_buff *skb,
 			       const struct graft_socket *gs)
 {
@@ -77,20 +77,19 @@ static int graft_nl_put_socket(struct sk_buff *skb,
 }
 
 /*
- * The sockets of one table, from id args[3] on. Return: whether all of them went
- * into @skb.
+ * The sockets of one table, from the cursor args[3], args[4] on. Return: whether
+ * all of them went into @skb.
  */
 static bool graft_nl_put_sockets(struct sk_buff *skb,
 				 struct netlink_callback *cb,
 				 struct graft_table *t)
 {
+	struct graft_cursor cursor = { cb->args[3], cb->args[4] };
 	struct graft_socket *gs;
-	unsigned long id = cb->args[3];
 	void *hdr;
 
-	xa_lock(&t->sockets);
-	for (gs = xa_find(&t->sockets, &id, ULONG_MAX, XA_PRESENT); gs;
-	     gs = xa_find_after(&t->sockets, &id, ULONG_MAX, XA_PRESENT)) {
+	spin_lock(&t->sockets_lock);
+	while ((gs = graft_socket_next(t, &cursor))) {
 		hdr = graft_nl_dump_put(skb, cb, t, GRAFT_CMD_SOCKET_GET);
 		if (!hdr)
 			break;
@@ -99,17 +98,20 @@ static bool graft_nl_put_sockets(struct sk_buff *skb,
 			break;
 		}
 		genlmsg_end(skb, hdr);
-		cb->args[3] = id + 1;
+		cb->args[3] = cursor.bucket;
+		cb->args[4] = cursor.before;
 	}
-	xa_unlock(&t->sockets);
-	if (!gs)
+	spin_unlock(&t->sockets_lock);
+	if (!gs) {
 		cb->args[3] = 0;
+		cb->args[4] = 0;
+	}
 	return !gs;
 }
 
 /*
  * Which tables: as in graft_nl_table_dump(). args: 2 how many namespaces are
- * done, 3 the id after the last socket that was put.
+ * done, 3 and 4 the cursor in the next one's sockets.
  */
 int graft_nl_socket_dump(struct sk_buff *skb, struct netlink_callback *cb)
 {

@@ -181,36 +181,6 @@ static int graft_police_egress(struct graft_socket *gs,
 	return err;
 }
 
-/**
- * graft_police_again - was this destination allowed last, and nothing changed?
- * @gs: the socket's state
- * @sk: its sock
- * @name: the destination of an addressed send, as the program gave it
- * @len: its length
- *
- * The quick way of graft_police_send(), for one datagram after another.
- */
-bool graft_police_again(const struct graft_socket *gs, const struct sock *sk,
-			const void *name, int len)
-{
-	const struct graft_allowed *allowed = &gs->allowed;
-	const struct net *target = sock_net(sk);
-	unsigned int seq;
-	bool hit;
-
-	do {
-		seq = read_seqcount_begin(&gs->allowed_seq);
-		hit = len == allowed->len &&
-		      !memcmp(name, &allowed->name, len) &&
-		      allowed->generation == READ_ONCE(gs->table->generation) &&
-		      (!allowed->cred || allowed->cred == current_cred()) &&
-		      allowed->fib4 == rt_genid_ipv4(target) &&
-		      allowed->fib6 == rt_genid_ipv6(target);
-	} while (read_seqcount_retry(&gs->allowed_seq, seq));
-	return hit && READ_ONCE(sk->sk_mark) == gs->mark &&
-	       READ_ONCE(sk->sk_bound_dev_if) == gs->ifindex;
-}
-
 static void graft_allow(struct graft_socket *gs,
 			const struct graft_allowed *now)
 {
@@ -374,7 +344,8 @@ int graft_police_task(const struct socket *sock, const struct net *target,
 	if (privileged)
 		return 0;
 	risky = graft_cred_risky(current_cred(), target) ||
-		(sock->file && graft_cred_risky(sock->file->f_cred, target));
+		(sock->file && sock->file->f_cred != current_cred() &&
+		 graft_cred_risky(sock->file->f_cred, target));
 	if (!risky) {
 		rcu_read_lock();
 		init = READ_ONCE(task_active_pid_ns(current)->child_reaper);

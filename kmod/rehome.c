@@ -85,21 +85,19 @@ static void graft_sock_defaults(struct sock *sk)
  */
 static void graft_sock_congestion(struct sock *sk)
 {
+	const struct tcp_congestion_ops *ca;
 	char name[TCP_CA_NAME_MAX];
 	const struct cred *old;
-	bool change;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	ca = rcu_access_pointer(sock_net(sk)->ipv4.tcp_congestion_control);
+	if (inet_csk(sk)->icsk_ca_setsockopt ||
+	    likely(ca == inet_csk(sk)->icsk_ca_ops))
 		return;
+
 	rcu_read_lock();
 	strscpy(name, rcu_dereference(sock_net(sk)->ipv4.tcp_congestion_control)
 			->name, sizeof(name));
 	rcu_read_unlock();
-	change = !inet_csk(sk)->icsk_ca_setsockopt &&
-		 strcmp(name, inet_csk(sk)->icsk_ca_ops->name);
-	if (likely(!change))
-		return;
-
 	old = override_creds(graft_bind_cred);
 	if (!sk->sk_prot->setsockopt(sk, SOL_TCP, TCP_CONGESTION,
 				     KERNEL_SOCKPTR(name), strlen(name))) {
@@ -181,7 +179,8 @@ int graft_rehome(struct socket *sock, const struct graft_kind *kind,
 	WRITE_ONCE(sk->sk_bound_dev_if, ifindex);
 	graft_sock_defaults(sk);
 	release_sock(sk);
-	graft_sock_congestion(sk);
+	if (kind->type == SOCK_STREAM)
+		graft_sock_congestion(sk);
 	return 0;
 }
 
@@ -209,7 +208,8 @@ void graft_rehome_undo(struct socket *sock, const struct graft_kind *kind,
 	graft_sock_move(sk, get_net(origin));
 	graft_sock_defaults(sk);
 	release_sock(sk);
-	graft_sock_congestion(sk);
+	if (kind->type == SOCK_STREAM)
+		graft_sock_congestion(sk);
 	if (home->bound.port)
 		graft_rebind(sock, kind, home);
 }

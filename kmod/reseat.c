@@ -309,6 +309,7 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 	gs->protocol = graft_protocol_bit(host->sk);
 	gs->mark = conf.mark;
 	gs->ifindex = ifindex;
+	gs->shares = sock->type == SOCK_DGRAM && sock->sk->sk_reuse;
 	ops = conf.type == GRAFT_EP_UNIX ?
 		      graft_unix_ops(sock->type) :
 		      &graft_kind(conf.addr.family, sock->type)->grafted;

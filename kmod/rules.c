@@ -10,7 +10,7 @@
  * that hold a port stand together and are found by bisection.
  */
 
-#include <linux/jhash.h>
+#include <linux/hash.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
@@ -18,7 +18,7 @@
 #include "rules.h"
 
 struct graft_rule_node {
-	u8	prefix[16];
+	u32	prefix[4];	/* network order */
 	u32	first;		/* in graft_rule_side.order */
 	u32	n;
 	u32	next;		/* node in the same bucket, plus one */
@@ -94,7 +94,11 @@ struct graft_rules *graft_rules_alloc(u32 n)
 		return NULL;
 	rules->n = n;
 	rules->rule = kvcalloc(n, sizeof(*rules->rule), GFP_KERNEL_ACCOUNT);
-	if (n && !rules->rule) {
+	rules->name_len = kvcalloc(n, sizeof(*rules->name_len),
+				   GFP_KERNEL_ACCOUNT);
+	if (n && (!rules->rule || !rules->name_len)) {
+		kvfree(rules->rule);
+		kvfree(rules->name_len);
 		kfree(rules);
 		return NULL;
 	}
@@ -112,6 +116,7 @@ static void graft_rules_destroy(struct graft_rules *rules)
 		kvfree(side->order);
 	}
 	kvfree(rules->rule);
+	kvfree(rules->name_len);
 	kfree(rules);
 }
 
@@ -148,9 +153,30 @@ static int graft_rule_order(const void *a, const void *b, const void *priv)
 	return x < y ? -1 : x > y;
 }
 
-static u32 graft_prefix_hash(const u8 *prefix, u8 len)
+/* The first @len bits of @a. */
+static void graft_prefix(u32 key[4], const struct graft_addr *a,
+			 unsigned int len)
 {
-	return jhash2((const u32 *)prefix, 4, len);
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		unsigned int bits = min(len, 32U);
+
+		key[i] = bits ? (__force u32)(a->v6.s6_addr32[i] &
+					      htonl(~0U << (32 - bits))) : 0;
+		len -= bits;
+	}
+}
+
+/* Rules are the operator's, so nobody has a reason to make them collide. */
+static u32 graft_prefix_hash(const u32 prefix[4], u8 len)
+{
+	u32 hash = len;
+	unsigned int i;
+
+	for (i = 0; i < 4; i++)
+		hash = (hash ^ prefix[i]) * GOLDEN_RATIO_32;
+	return hash ^ hash >> 16;
 }
 
 static int graft_side_compile(struct graft_rules *rules, u8 direction,
@@ -217,6 +243,10 @@ static int graft_side_compile(struct graft_rules *rules, u8 direction,
  */
 int graft_rules_compile(struct graft_rules *rules)
 {
+	u32 i;
+
+	for (i = 0; i < rules->n; i++)
+		rules->name_len[i] = strlen(rules->rule[i].endpoint);
 	return graft_side_compile(rules, GRAFT_INGRESS, AF_INET) ?:
 	       graft_side_compile(rules, GRAFT_INGRESS, AF_INET6) ?:
 	       graft_side_compile(rules, GRAFT_EGRESS, AF_INET) ?:
@@ -271,7 +301,8 @@ graft_node_lookup(const struct graft_rules *rules, const u32 *order,
 	const struct graft_rule *rule;
 
 	for (; i < end; i = next) {
-		next = graft_rules_wider(rules, order, i, end);
+		next = end - i > 1 ? graft_rules_wider(rules, order, i, end) :
+				     end;
 		i = graft_rules_bisect(rules, order, i, next, port);
 		for (; i < next; i++) {
 			rule = &rules->rule[order[i]];
@@ -301,21 +332,19 @@ graft_rules_lookup(const struct graft_rules *rules,
 	const struct graft_rule_side *side;
 	const struct graft_rule_node *node;
 	const struct graft_rule *rule;
-	struct in6_addr key;
-	u32 i, next;
+	u32 i, next, key[4];
 
 	if (!rules)
 		return NULL;
 	side = graft_rules_side(rules, direction, a->family);
 	for (i = 0; i < side->n_lens; i++) {
-		ipv6_addr_prefix(&key, &a->v6, side->lens[i]);
-		next = side->buckets[graft_prefix_hash(key.s6_addr,
-						       side->lens[i]) &
+		graft_prefix(key, a, side->lens[i]);
+		next = side->buckets[graft_prefix_hash(key, side->lens[i]) &
 				     side->mask];
 		for (; next; next = node->next) {
 			node = &side->nodes[next - 1];
 			if (node->len != side->lens[i] ||
-			    memcmp(node->prefix, &key, sizeof(key)))
+			    memcmp(node->prefix, key, sizeof(key)))
 				continue;
 			rule = graft_node_lookup(rules, side->order, node,
 						 a->port, protocol);

@@ -12,12 +12,14 @@
  * @rcu: frees it
  * @n: rules
  * @rule: as they were given, in the order in which they were given
+ * @name_len: the length of each one's endpoint's name
  * @sides: by direction and family, what a look-up reads
  */
 struct graft_rules {
 	struct rcu_head		rcu;
 	u32			n;
 	struct graft_rule	*rule;
+	u8			*name_len;
 	struct graft_rule_side {
 		u32			*buckets;	/* index of a node, plus one */
 		struct graft_rule_node	*nodes;
@@ -38,5 +40,11 @@ const struct graft_rule *
 graft_rules_lookup(const struct graft_rules *rules,
 		   enum graft_direction direction,
 		   const struct graft_addr *a, u8 protocol);
+
+static inline size_t graft_rule_name_len(const struct graft_rules *rules,
+					 const struct graft_rule *rule)
+{
+	return rules->name_len[rule - rules->rule];
+}
 
 #endif /* _GRAFT_RULES_H */

@@ -15,31 +15,53 @@
 
 static struct kmem_cache *graft_socket_cache;
 
-/* Return: a zeroed state, or NULL when memory is short. */
+/* What stays as it is from one use of a state to the next; nothing else is zero. */
+static void graft_socket_ctor(void *object)
+{
+	struct graft_socket *gs = object;
+
+	memset(gs, 0, sizeof(*gs));
+	spin_lock_init(&gs->allowed_lock);
+	seqcount_spinlock_init(&gs->allowed_seq, &gs->allowed_lock);
+}
+
+/*
+ * Return: a state that says nothing yet, or NULL when memory is short. What
+ * admission, the graft or publishing set is left as it is: zeroing it all is a
+ * tenth of what a graft costs.
+ */
 struct graft_socket *graft_socket_alloc(void)
 {
 	struct graft_socket *gs;
 
-	gs = kmem_cache_zalloc(graft_socket_cache, GFP_KERNEL);
-	if (gs) {
-		spin_lock_init(&gs->allowed_lock);
-		seqcount_spinlock_init(&gs->allowed_seq, &gs->allowed_lock);
-	}
+	gs = kmem_cache_alloc(graft_socket_cache, GFP_KERNEL);
+	if (!gs)
+		return NULL;
+	gs->ep = NULL;
+	gs->rules = NULL;
+	gs->placeholder = NULL;
+	gs->ephemeral = false;
+	gs->looped = false;
+	gs->shares = false;
+	gs->revoked = false;
+	gs->asked.port = 0;
+	INIT_HLIST_NODE(&gs->held);
+	INIT_HLIST_NODE(&gs->held_own);
+	gs->allowed.len = 0;
+	gs->allowed.cred = NULL;
 	return gs;
 }
 
-static void graft_socket_free_rcu(struct rcu_head *rcu)
-{
-	kmem_cache_free(graft_socket_cache,
-			container_of(rcu, struct graft_socket, rcu));
-}
-
-/* Free @gs, which is neither admitted nor attached any more. */
+/*
+ * Free @gs, which is neither admitted nor attached any more. At once: who reads
+ * it either holds the socket's file, the decision lock or the lock of the list
+ * in which it no longer is.
+ */
 void graft_socket_free(struct graft_socket *gs)
 {
 	graft_rules_free(gs->rules);
 	put_cred(gs->allowed.cred);
-	call_rcu(&gs->rcu, graft_socket_free_rcu);
+	kmem_cache_free(graft_socket_cache, gs);
 }
 
 /* Whether @v could be counted up without passing @limit (0: no limit). */
@@ -51,22 +73,13 @@ static bool graft_count_below(atomic_t *v, u32 limit)
 	return false;
 }
 
-/* Reserve @gs's place among the sockets of @t and take its references. */
-static int graft_socket_enter(struct graft_socket *gs, struct graft_table *t,
-			      struct graft_endpoint *ep)
+static void graft_socket_enter(struct graft_socket *gs, struct graft_table *t,
+			       struct graft_endpoint *ep)
 {
-	int err;
-
-	/* the lowest free: ids that grow would make and free nodes each time */
-	err = xa_alloc(&t->sockets, &gs->id, NULL, XA_LIMIT(0, INT_MAX),
-		       GFP_KERNEL);
-	if (err)
-		return err;
 	refcount_inc(&ep->refs);
 	gs->ep = ep;
 	gs->table = t;
 	gs->origin = get_net_track(t->net, &gs->origin_tracker, GFP_KERNEL);
-	return 0;
 }
 
 /**
@@ -103,17 +116,10 @@ int graft_socket_admit(struct graft_socket *gs, struct graft_table *t,
 		goto err_sockets;
 	}
 
-	if (graft_socket_enter(gs, t, ep)) {
-		graft_refuse(why, GRAFT_REASON_MEMORY, -ENOMEM,
-			     "memory is short");
-		goto err_ephemeral;
-	}
+	graft_socket_enter(gs, t, ep);
 	gs->ephemeral = ephemeral;
 	return 0;
 
-err_ephemeral:
-	if (ephemeral)
-		atomic_dec(&t->n_ephemeral);
 err_sockets:
 	atomic_dec(&t->n_sockets);
 err_active:
@@ -129,7 +135,6 @@ void graft_socket_dismiss(struct graft_socket *gs)
 	atomic_dec(&gs->table->n_sockets);
 	atomic_dec(&gs->ep->active);
 	graft_endpoint_put(gs->ep);
-	xa_erase(&gs->table->sockets, gs->id);
 	gs->ep = NULL;
 	gs->table = NULL;
 	put_net_track(gs->origin, &gs->origin_tracker);
@@ -143,16 +148,12 @@ void graft_socket_dismiss(struct graft_socket *gs)
  * @parent: its listener's
  *
  * Counted but never refused: the peer is connected already, and its listener
- * was let in. Return: 0 or -ENOMEM.
+ * was let in.
  */
-int graft_socket_admit_child(struct graft_socket *gs,
-			     const struct graft_socket *parent)
+void graft_socket_admit_child(struct graft_socket *gs,
+			      const struct graft_socket *parent)
 {
-	int err;
-
-	err = graft_socket_enter(gs, parent->table, parent->ep);
-	if (err)
-		return -ENOMEM;
+	graft_socket_enter(gs, parent->table, parent->ep);
 	atomic_inc(&parent->ep->active);
 	atomic_inc(&parent->table->n_sockets);
 	gs->native = parent->native;
@@ -162,36 +163,69 @@ int graft_socket_admit_child(struct graft_socket *gs,
 	gs->verb = parent->verb;
 	gs->mark = parent->mark;
 	gs->ifindex = parent->ifindex;
-	return 0;
 }
 
 /**
  * graft_socket_publish - show a socket to dumps and aborts
  * @gs: its state, admitted and complete
  * @sock: the socket, whose decision lock is held or which nobody else has yet
- *
- * The place was reserved on admission, so this cannot fail.
  */
 void graft_socket_publish(struct graft_socket *gs, struct socket *sock)
 {
+	struct graft_table *t = gs->table;
+
 	gs->sock = sock;
 	graft_socket_attach(sock, gs);
-	xa_store(&gs->table->sockets, gs->id, gs, GFP_KERNEL);
+	spin_lock(&t->sockets_lock);
+	gs->id = ++t->next_socket;
+	hlist_add_head(&gs->node, &t->sockets[gs->id % GRAFT_SOCKET_BUCKETS]);
+	spin_unlock(&t->sockets_lock);
 }
 
-/*
- * Hide @gs, whose place stays reserved. When this returns nobody reads its socket
- * through the table.
- */
+/* Hide @gs. When this returns nobody reads its socket through the table. */
 void graft_socket_unpublish(struct graft_socket *gs)
 {
+	struct graft_table *t = gs->table;
+
 	graft_held_remove(gs);
-	xa_store(&gs->table->sockets, gs->id, NULL, GFP_KERNEL);
+	spin_lock(&t->sockets_lock);
+	hlist_del(&gs->node);
+	spin_unlock(&t->sockets_lock);
+}
+
+/**
+ * graft_socket_next - walk over the published sockets of a table
+ * @t: the table, whose sockets_lock the caller holds
+ * @cursor: moves behind the socket that is returned
+ *
+ * A bucket is walked from its newest socket down. So one that is published
+ * meanwhile may be passed over, none is returned twice, and a walk comes to its
+ * end whatever is published.
+ *
+ * Return: the next socket, or NULL at the end.
+ */
+struct graft_socket *graft_socket_next(struct graft_table *t,
+				       struct graft_cursor *cursor)
+{
+	struct graft_socket *gs;
+
+	lockdep_assert_held(&t->sockets_lock);
+	for (; cursor->bucket < GRAFT_SOCKET_BUCKETS; cursor->bucket++) {
+		hlist_for_each_entry(gs, &t->sockets[cursor->bucket], node)
+			if (!cursor->before || gs->id < cursor->before) {
+				cursor->before = gs->id;
+				return gs;
+			}
+		cursor->before = 0;
+	}
+	return NULL;
 }
 
 int graft_state_init(void)
 {
-	graft_socket_cache = KMEM_CACHE(graft_socket, SLAB_ACCOUNT);
+	graft_socket_cache = kmem_cache_create("graft_socket",
+					       sizeof(struct graft_socket), 0,
+					       SLAB_ACCOUNT, graft_socket_ctor);
 	return graft_socket_cache ? 0 : -ENOMEM;
 }
 

@@ -27,7 +27,8 @@ struct graft_allowed {
 
 /**
  * struct graft_socket - what the module knows of one socket
- * @rcu: frees it
+ * @node: in the table's @sockets
+ * @id: of its place there; grows from one socket to the next
  * @sock: the socket; valid while this is in the table's @sockets
  * @native: the kernel's own operations for it
  * @table: the table of the namespace that made it
@@ -36,7 +37,6 @@ struct graft_allowed {
  * @ep: the endpoint through which it is grafted, held
  * @rules: its own rules, or NULL for the namespace's
  * @placeholder: AF_GRAFT's first sock, kept for calls in flight; or NULL
- * @id: key in graft_table.sockets
  * @mark: SO_MARK that the endpoint gave it
  * @ifindex: device that the endpoint gave it
  * @family: of the endpoint's address
@@ -45,6 +45,7 @@ struct graft_allowed {
  * @door: 1 AF_GRAFT, 2 IPPROTO_GRAFT
  * @ephemeral: counted in graft_table.n_ephemeral
  * @looped: grafted to reach a port of its own namespace
+ * @shares: a datagram socket that asked for SO_REUSEADDR
  * @revoked: its grant was withdrawn
  * @asked: the address and port that the program asked for at bind
  * @held: in the table of held ports by target port
@@ -58,7 +59,8 @@ struct graft_allowed {
  * graft to the release it stays, so grafted operations read it without a lock.
  */
 struct graft_socket {
-	struct rcu_head		rcu;
+	struct hlist_node	node;
+	unsigned long		id;
 	struct socket		*sock;
 	const struct proto_ops	*native;
 	struct graft_table	*table;
@@ -67,7 +69,6 @@ struct graft_socket {
 	struct graft_endpoint	*ep;
 	struct graft_rules	*rules;
 	struct sock		*placeholder;
-	u32			id;
 	u32			mark;
 	int			ifindex;
 	u16			family;
@@ -76,6 +77,7 @@ struct graft_socket {
 	u8			door;
 	bool			ephemeral;
 	bool			looped;
+	bool			shares;
 	bool			revoked;
 	struct graft_addr	asked;
 	struct hlist_node	held;
@@ -92,10 +94,25 @@ int graft_socket_admit(struct graft_socket *gs, struct graft_table *t,
 		       struct graft_endpoint *ep, u32 max_sockets,
 		       bool ephemeral, struct graft_why *why);
 void graft_socket_dismiss(struct graft_socket *gs);
-int graft_socket_admit_child(struct graft_socket *gs,
-			     const struct graft_socket *parent);
+void graft_socket_admit_child(struct graft_socket *gs,
+			      const struct graft_socket *parent);
 void graft_socket_publish(struct graft_socket *gs, struct socket *sock);
 void graft_socket_unpublish(struct graft_socket *gs);
+
+/**
+ * struct graft_cursor - how far a walk over a table's sockets has come
+ * @bucket: of graft_table.sockets
+ * @before: the ids of that bucket that are left are smaller; 0 for all of them
+ *
+ * It may be kept while the lock is not held. A zeroed one is the beginning.
+ */
+struct graft_cursor {
+	unsigned int	bucket;
+	unsigned long	before;
+};
+
+struct graft_socket *graft_socket_next(struct graft_table *t,
+				       struct graft_cursor *cursor);
 
 /* The state of a socket whose operations are ours; NULL where it has none. */
 static inline struct graft_socket *graft_socket_of(const struct socket *sock)

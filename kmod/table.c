@@ -9,8 +9,8 @@
  * and stay in the table, useless until they are changed.
  */
 
-#include <linux/jhash.h>
 #include <linux/slab.h>
+#include <linux/stringhash.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
@@ -39,14 +39,15 @@ static u32 graft_key_hash(const void *data, u32 len, u32 seed)
 {
 	const struct graft_name_key *key = data;
 
-	return jhash(key->name, key->len, seed);
+	return full_name_hash((void *)(unsigned long)seed, key->name, key->len);
 }
 
 static u32 graft_endpoint_hash(const void *data, u32 len, u32 seed)
 {
 	const struct graft_endpoint *ep = data;
 
-	return jhash(ep->name, ep->name_len, seed);
+	return full_name_hash((void *)(unsigned long)seed, ep->name,
+			      ep->name_len);
 }
 
 static int graft_endpoint_cmp(struct rhashtable_compare_arg *arg,
@@ -356,7 +357,7 @@ static int __net_init graft_table_net_init(struct net *net)
 	t->net = net;
 	mutex_init(&t->lock);
 	xa_init_flags(&t->ids, XA_FLAGS_ALLOC1);
-	xa_init_flags(&t->sockets, XA_FLAGS_ALLOC);
+	spin_lock_init(&t->sockets_lock);
 	t->max_sockets = GRAFT_MAX_SOCKETS;
 	t->max_ephemeral = GRAFT_MAX_EPHEMERAL;
 	t->max_endpoints = GRAFT_MAX_ENDPOINTS;
@@ -401,8 +402,7 @@ static void __net_exit graft_table_net_exit(struct net *net)
 	list_del_init(&t->owner_node);
 	spin_unlock(&graft_nets_lock);
 
-	WARN_ON(!xa_empty(&t->sockets));
-	xa_destroy(&t->sockets);
+	WARN_ON(atomic_read(&t->n_sockets));
 	xa_destroy(&t->ids);
 	rhashtable_destroy(&t->endpoints);
 }

@@ -94,6 +94,8 @@ struct graft_claim {
 	char	sentence[80];
 };
 
+#define GRAFT_SOCKET_BUCKETS	64
+
 /**
  * struct graft_table - the grafting of one namespace
  * @net: the namespace, which this lives and dies with
@@ -108,7 +110,10 @@ struct graft_claim {
  * @generation: grows by one with each change; read without the lock
  * @n_sockets: live grafted sockets that this namespace made
  * @n_ephemeral: of them, those whose port the kernel chose
- * @sockets: the same, by graft_socket.id; its lock keeps them alive
+ * @sockets_lock: guards the next two; while it is held no socket that is in
+ *	@sockets is released
+ * @next_socket: graft_socket.id of the next socket
+ * @sockets: the published ones, by graft_socket.id, the newest first
  * @targeted: endpoints, of any table, whose target is this namespace
  * @owner: the namespace that writes this table, not pinned; NULL for none
  * @owned: tables that this namespace writes, as graft_table.owner_node; like
@@ -133,7 +138,9 @@ struct graft_table {
 
 	atomic_t		n_sockets;
 	atomic_t		n_ephemeral;
-	struct xarray		sockets;
+	spinlock_t		sockets_lock;
+	unsigned long		next_socket;
+	struct hlist_head	sockets[GRAFT_SOCKET_BUCKETS];
 
 	struct list_head	targeted;
 	struct net		*owner;

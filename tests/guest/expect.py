@@ -55,29 +55,32 @@ def asleep(thread: threading.Thread) -> None:
 
 
 class Sentinel:
-    """A TCP listener and a UDP socket on every address of ``namespace``, at ``port``, that nothing may reach.
+    """A TCP listener and a UDP socket of ``namespace`` at ``address``, by default every one, that nothing may reach.
 
     ``check`` does not wait for what may never come: it sends one connection and one datagram of its own through the
     same queues, and they must be the first to arrive.
     """
 
-    def __init__(self, namespace: Namespace, port: int) -> None:
+    def __init__(self, namespace: Namespace, port: int, address: str = "::") -> None:
         self.namespace, self.port = namespace, port
-        self.tcp = namespace.open_socket(socket.AF_INET6, socket.SOCK_STREAM)
-        self.udp = namespace.open_socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.tcp = namespace.open_socket(family, socket.SOCK_STREAM)
+        self.udp = namespace.open_socket(family, socket.SOCK_DGRAM)
         for sock in (self.tcp, self.udp):
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("::", port))
+            sock.bind((address, port))
             sock.setblocking(False)
         self.tcp.listen(16)
 
     def check(self, sender: Namespace, address: str) -> None:
         """Nothing has arrived; ``address`` is how ``sender`` reaches this namespace lawfully."""
         fence = struct.pack("=d", time.monotonic())
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with (
-            sender.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-            sender.open_socket(2, socket.SOCK_STREAM) as tcp,
+            sender.open_socket(family, socket.SOCK_DGRAM) as udp,
+            sender.open_socket(family, socket.SOCK_STREAM) as tcp,
         ):
             udp.sendto(fence, (address, self.port))
             tcp.connect((address, self.port))
@@ -85,8 +88,9 @@ class Sentinel:
             assert readable(self.tcp), "the sentinel's own connection did not arrive"
             child, source = self.tcp.accept()
             child.close()
-            expected = f"::ffff:{tcp.getsockname()[0]}", tcp.getsockname()[1]
-            assert source[:2] == expected, f"a connection from {source[:2]} reached an address that is not granted"
+            name, client_port = tcp.getsockname()[:2]
+            mapped = f"::ffff:{name}" if self.tcp.family != family else name
+            assert source[:2] == (mapped, client_port), f"a connection from {source[:2]} reached an address that is not granted"
 
     def close(self) -> None:
         self.tcp.close()

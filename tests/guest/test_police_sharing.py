@@ -130,6 +130,30 @@ def test_waiting_for_a_daemon_with_reuseaddr(box: Box, door: int, address: str) 
 
 
 @DOORS
+@ADDRESSES
+def test_sharing_by_reuseaddr_is_the_containers_own(box: Box, other: Box, door: int, address: str) -> None:
+    """As iperf3's server does: it connects its socket and binds another beside it. Nobody else gets in."""
+    first = attack(box, door, SOCK_DGRAM, address, SO_REUSEADDR)
+    client = box.keep(box.world.peer.open_socket(family_of(address), SOCK_DGRAM))
+    client.connect((address, PORT))
+    client.send(b"hello")
+    data, sender = first.recvfrom(16)
+    first.connect(sender)
+    second = attack(box, door, SOCK_DGRAM, address, SO_REUSEADDR)
+    client.send(b"more")
+    assert (data, first.recv(16)) == (b"hello", b"more")
+    traffic(box, box.world.peer, SOCK_DGRAM, address, 1)
+    assert second.recv(16) == b"x"
+    with fails(EADDRINUSE):
+        daemon(box, SOCK_DGRAM, address, SO_REUSEADDR)
+    with fails(*REFUSED):
+        attack(other, door, SOCK_DGRAM, address, SO_REUSEADDR)
+    first.close()
+    with fails(EADDRINUSE):
+        daemon(box, SOCK_DGRAM, address, SO_REUSEADDR)
+
+
+@DOORS
 @pytest.mark.parametrize(
     ("kind", "option"), [(SOCK_STREAM, SO_REUSEPORT), (SOCK_DGRAM, SO_REUSEPORT), (SOCK_DGRAM, SO_REUSEADDR)]
 )

@@ -93,10 +93,7 @@ def public() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("options", [[], ["-R"], ["-u", "-b", "0"]], ids=["tcp", "reverse", "udp"])
-def test_iperf3(scene: Scene, options: list[str], request: pytest.FixtureRequest) -> None:
-    if scene.how == "serves" and "-u" in options:
-        why = "the server binds its port again, by SO_REUSEADDR, beside the datagram socket that it has connected"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
+def test_iperf3(scene: Scene, options: list[str]) -> None:
     with scene.server("iperf3", "-s", "-p", scene.port):
         printed = scene.client("iperf3", "-c", scene.address, "-p", scene.port, "-n", "1M", "-J", *options)
     result = json.loads(printed)
