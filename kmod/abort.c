@@ -3,11 +3,19 @@
  * Takes a grant back from live sockets: from then on they neither send nor
  * receive. The stack's own abort is not enough: it leaves a socket alone that is
  * only bound, and a UDP socket bound.
+ *
+ * A walk over the live sockets does not see one that is being grafted, or
+ * accepted, by a grant that was looked up before. So the table counts aborts
+ * before each walk, and who publishes a socket looks at that count again. The
+ * lock of the list orders the two: either the walk meets the socket, or the
+ * socket's publisher meets the count.
  */
 
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/sock_diag.h>
+#include <linux/tcp.h>
+#include <net/udp.h>
 
 #include "abort.h"
 #include "acl.h"
@@ -22,7 +30,25 @@ u64 graft_cookie(struct sock *sk)
 	return (u64)halves[1] << 32 | halves[0];
 }
 
-/* The decision lock is held, so the socket is not being released. */
+/* Drop what was received and not read; @sk is locked. */
+static void graft_purge(const struct graft_socket *gs, struct sock *sk)
+{
+	struct sk_buff *skb;
+	int err;
+
+	if (gs->protocol == GRAFT_PROTO_UDP) {
+		while ((skb = skb_recv_udp(sk, MSG_DONTWAIT, &err)))
+			kfree_skb(skb);
+	} else if (sk->sk_state == TCP_CLOSE) {
+		__skb_queue_purge(&sk->sk_receive_queue);
+		WRITE_ONCE(tcp_sk(sk)->copied_seq, tcp_sk(sk)->rcv_nxt);
+	}
+}
+
+/*
+ * The decision lock is held, so the socket is not being released. May be called
+ * again, for a call in flight may have undone some of it.
+ */
 void graft_revoke(struct graft_socket *gs, struct socket *sock)
 {
 	struct sock *sk = sock->sk;
@@ -39,6 +65,7 @@ void graft_revoke(struct graft_socket *gs, struct socket *sock)
 	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 	if (sk->sk_state == TCP_CLOSE || gs->protocol == GRAFT_PROTO_UDP)
 		graft_unbind(sk);
+	graft_purge(gs, sk);
 	if (!sk->sk_err)
 		WRITE_ONCE(sk->sk_err, ECONNABORTED);
 	sk->sk_state_change(sk);
@@ -102,14 +129,16 @@ static bool graft_matches_endpoint(const struct graft_abort *what,
 }
 
 /* Abort every socket of @ep. */
-u32 graft_abort_endpoint(struct graft_table *t,
-			 const struct graft_endpoint *ep)
+u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep)
 {
 	const struct graft_abort what = {
 		.matches = graft_matches_endpoint,
 		.ep = ep,
 	};
 
+	/* in this order: who reads the count then sees which endpoint it was */
+	WRITE_ONCE(ep->aborted, atomic64_read(&t->aborts) + 1);
+	atomic64_inc_return(&t->aborts);
 	return graft_abort(t, &what);
 }
 
@@ -153,10 +182,14 @@ static bool graft_matches_denied(const struct graft_abort *what,
 	if (!gs->protocol || gs->looped)
 		return false;
 	graft_addr_remote(&peer, sk);
-	if (!peer.port || (listens && gs->protocol == GRAFT_PROTO_TCP))
+	if (!peer.port)
+		return false;
+	/* whom a listener accepted was not connected to */
+	if (listens && gs->protocol == GRAFT_PROTO_TCP && !gs->connected)
 		return false;
 	return !graft_acl_allows(cred, gs->table, gs->ep,
-				 listens ? GRAFT_ACL_ANSWER : GRAFT_ACL_CONNECT,
+				 listens && gs->protocol == GRAFT_PROTO_UDP ?
+					 GRAFT_ACL_ANSWER : GRAFT_ACL_CONNECT,
 				 protocol, &peer, &local);
 }
 
@@ -165,5 +198,25 @@ u32 graft_abort_denied(struct graft_table *t)
 {
 	const struct graft_abort what = { .matches = graft_matches_denied };
 
+	atomic64_inc_return(&t->aborts);
 	return graft_abort(t, &what);
+}
+
+/**
+ * graft_abort_missed - abort a socket that an abort has passed over
+ * @gs: its state, published
+ * @sock: the socket, its decision lock held
+ * @since: graft_table.aborts from before its grant was looked up
+ *
+ * Return: whether it was.
+ */
+bool graft_abort_missed(struct graft_socket *gs, struct socket *sock, s64 since)
+{
+	if (likely(atomic64_read(&gs->table->aborts) == since))
+		return false;
+	if ((s64)READ_ONCE(gs->ep->aborted) <= since &&
+	    !graft_matches_denied(NULL, gs, sock->sk))
+		return false;
+	graft_revoke(gs, sock);
+	return true;
 }

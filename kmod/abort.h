@@ -19,8 +19,9 @@ struct graft_abort {
 
 void graft_revoke(struct graft_socket *gs, struct socket *sock);
 u32 graft_abort(struct graft_table *t, const struct graft_abort *what);
-u32 graft_abort_endpoint(struct graft_table *t,
-			 const struct graft_endpoint *ep);
+bool graft_abort_missed(struct graft_socket *gs, struct socket *sock,
+			s64 since);
+u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep);
 u32 graft_abort_cookie(struct graft_table *t, u64 cookie);
 u32 graft_abort_denied(struct graft_table *t);
 u64 graft_cookie(struct sock *sk);

@@ -87,26 +87,30 @@ void graft_acl_compile(struct graft_acl *acl)
 static bool graft_acl_user(const struct graft_acl_rule *rule,
 			   const struct cred *cred, struct user_namespace *ns)
 {
-	u32 uid = from_kuid_munged(ns, cred->euid);
+	u32 uid = from_kuid(ns, cred->euid);
 
-	return rule->any_user || (uid >= rule->uid_lo && uid <= rule->uid_hi);
+	/* who has no id there is nobody's, not the one that stands for nobody */
+	return rule->any_user ||
+	       (uid != (u32)-1 && uid >= rule->uid_lo && uid <= rule->uid_hi);
 }
 
 static bool graft_acl_group(const struct graft_acl_rule *rule,
 			    const struct cred *cred, struct user_namespace *ns)
 {
 	const struct group_info *groups = cred->group_info;
-	u32 gid = from_kgid_munged(ns, cred->egid);
-	int i;
+	u32 gid = from_kgid(ns, cred->egid);
+	int i = 0;
 
-	if (rule->any_group || (gid >= rule->gid_lo && gid <= rule->gid_hi))
+	if (rule->any_group)
 		return true;
-	for (i = 0; i < groups->ngroups; i++) {
-		gid = from_kgid_munged(ns, groups->gid[i]);
-		if (gid >= rule->gid_lo && gid <= rule->gid_hi)
+	for (;;) {
+		if (gid != (u32)-1 && gid >= rule->gid_lo &&
+		    gid <= rule->gid_hi)
 			return true;
+		if (i == groups->ngroups)
+			return false;
+		gid = from_kgid(ns, groups->gid[i++]);
 	}
-	return false;
 }
 
 static bool graft_acl_matches(const struct graft_acl_rule *rule,
@@ -115,17 +119,19 @@ static bool graft_acl_matches(const struct graft_acl_rule *rule,
 			      const struct graft_addr *dst)
 {
 	struct user_namespace *ns = rule->own_ids ? own : &init_user_ns;
+	bool everywhere;
 
 	if (!(rule->verbs & verb) || !(rule->protocols & protocol))
 		return false;
 	if (!graft_acl_user(rule, cred, ns) ||
 	    !graft_acl_group(rule, cred, ns))
 		return false;
-	if (verb == GRAFT_VERB_LISTEN)
-		return true;
+	everywhere = !rule->family && rule->port_lo <= 1 &&
+		     rule->port_hi == U16_MAX;
+	if (verb == GRAFT_VERB_LISTEN) /* which has no destination */
+		return everywhere;
 	if (!dst) /* somewhere: an allow opens some way, a deny must close all */
-		return rule->allow || (!rule->family && rule->port_lo <= 1 &&
-				       rule->port_hi == U16_MAX);
+		return rule->allow || everywhere;
 	if (dst->port < rule->port_lo || dst->port > rule->port_hi)
 		return false;
 	return !rule->family ||

@@ -121,13 +121,3 @@ void graft_addr_remote(struct graft_addr *a, const struct sock *sk)
 #endif
 	a->port = ntohs(inet_sk(sk)->inet_dport);
 }
-
-/* Whether the first @len bits of @prefix and @address are the same. */
-bool graft_prefix_match(const u8 *prefix, unsigned int len, const u8 *address)
-{
-	unsigned int bytes = len / 8, bits = len % 8;
-
-	if (memcmp(prefix, address, bytes))
-		return false;
-	return !bits || !((prefix[bytes] ^ address[bytes]) >> (8 - bits));
-}

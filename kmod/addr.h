@@ -5,6 +5,8 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 
+#include "compat/unaligned.h"
+
 #include "graft.h"
 
 /**
@@ -65,6 +67,18 @@ static inline unsigned int graft_addr_bytes(u16 family)
 	return family == AF_INET ? 4 : 16;
 }
 
-bool graft_prefix_match(const u8 *prefix, unsigned int len, const u8 *address);
+/* Whether the first @len bits of @prefix and @address are the same. */
+static inline bool graft_prefix_match(const u8 *prefix, unsigned int len,
+				      const u8 *address)
+{
+	unsigned int i;
+
+	for (i = 0; len >= 32; i += 4, len -= 32)
+		if (get_unaligned((const u32 *)(prefix + i)) !=
+		    get_unaligned((const u32 *)(address + i)))
+			return false;
+	return !len || !((get_unaligned_be32(prefix + i) ^
+			  get_unaligned_be32(address + i)) >> (32 - len));
+}
 
 #endif /* _GRAFT_ADDR_H */

@@ -11,6 +11,7 @@
 #include <net/inet_connection_sock.h>
 #include <net/inet_hashtables.h>
 #include <net/ip.h>
+#include <net/ipv6.h>
 
 #include "bind.h"
 #include "held.h"
@@ -33,7 +34,7 @@ bool graft_port_is_ephemeral(const struct graft_ep_conf *conf)
  * moment in which another of the same endpoint binds.
  *
  * Kernels that do not route SOL_SOCKET to us let a second thread set the wish
- * in between; a TCP bucket or a UDP group that is shared tells.
+ * in between; a TCP bucket or a UDP group that is shared, or the wish, tells.
  */
 static bool graft_bound_shared(const struct sock *sk)
 {
@@ -42,7 +43,7 @@ static bool graft_bound_shared(const struct sock *sk)
 	if (rcu_access_pointer(sk->sk_reuseport_cb))
 		return true;
 	if (sk->sk_protocol != IPPROTO_TCP)
-		return false;
+		return sk->sk_reuse || sk->sk_reuseport;
 	tb = inet_csk(sk)->icsk_bind_hash;
 	return tb && tb->fastreuseport > 0;
 }
@@ -67,6 +68,8 @@ static int graft_bind_alone(struct socket *sock, const struct proto_ops *native,
 	lock_sock(sk);
 	if (!err)
 		shared = graft_bound_shared(sk);
+	if (sk->sk_type == SOCK_DGRAM)
+		sk->sk_reuse = 0;
 	sk->sk_reuseport = reuseport;
 	release_sock(sk);
 	return shared ? -EADDRINUSE : err;
@@ -121,7 +124,7 @@ static int graft_bind_port(struct socket *sock, const struct proto_ops *native,
 	if (!port || !(sk->sk_reuseport ||
 		       (sk->sk_type == SOCK_DGRAM && sk->sk_reuse)))
 		err = native->bind(sock, (struct graft_sockaddr *)&uaddr, len);
-	else if (graft_held_target(sock_net(sk), protocol, &a, ep))
+	else if (graft_held_beside(sk, protocol, &a, ep))
 		err = graft_bind_beside(sock, native, ep, protocol, &a, &uaddr,
 					len);
 	else
@@ -166,14 +169,12 @@ static int graft_bind_any(struct socket *sock, const struct proto_ops *native,
 
 	if (lazily && graft_addr_is_any(&conf->addr))
 		return 0;
-	lock_sock(sk);
 	no_port = graft_inet_no_port(sk);
-	graft_inet_set_no_port(sk, lazily);
-	release_sock(sk);
+	if (no_port != lazily)
+		graft_inet_set_no_port(sk, lazily);
 	err = graft_bind_port(sock, native, ep, conf, protocol, 0);
-	lock_sock(sk);
-	graft_inet_set_no_port(sk, no_port);
-	release_sock(sk);
+	if (no_port != lazily)
+		graft_inet_set_no_port(sk, no_port);
 	return err;
 }
 
@@ -210,7 +211,8 @@ int graft_bind(struct socket *sock, const struct proto_ops *native,
 	int err = -EADDRINUSE;
 
 	/* a port that the kernel chooses for UDP may be one that others share */
-	if (sk->sk_type == SOCK_DGRAM && graft_port_is_ephemeral(conf)) {
+	if (sk->sk_type == SOCK_DGRAM && graft_port_is_ephemeral(conf) &&
+	    (sk->sk_reuse || sk->sk_reuseport)) {
 		lock_sock(sk);
 		sk->sk_reuse = 0;
 		sk->sk_reuseport = 0;
@@ -240,14 +242,40 @@ int graft_bind(struct socket *sock, const struct proto_ops *native,
 			err = graft_bind_any(sock, native, ep, conf, protocol,
 					     lazily);
 	}
+	if (!err && sk->sk_type == SOCK_DGRAM && graft_port_is_ephemeral(conf) &&
+	    (sk->sk_reuse || sk->sk_reuseport))
+		err = -EADDRINUSE; /* a second thread, see graft_bound_shared() */
 	if (err)
 		graft_refuse(why, GRAFT_REASON_ADDRESS, err,
 			     "the target's stack refused the address or port");
 	return err;
 }
 
+/* An address without a port is in no table of the stack's. */
+static void graft_rebind_address(struct sock *sk, const struct graft_home *home)
+{
+	const struct graft_addr *a = &home->bound;
+
+	lock_sock(sk);
+	if (a->family == AF_INET) {
+		inet_sk(sk)->inet_rcv_saddr = a->v4;
+		inet_sk(sk)->inet_saddr = a->v4;
+	}
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		if (a->family == AF_INET)
+			ipv6_addr_set_v4mapped(a->v4, &sk->sk_v6_rcv_saddr);
+		else
+			sk->sk_v6_rcv_saddr = a->v6;
+		inet6_sk(sk)->saddr = sk->sk_v6_rcv_saddr;
+	}
+#endif
+	sk->sk_userlocks |= home->locks;
+	release_sock(sk);
+}
+
 /**
- * graft_rebind - give a socket its native port back
+ * graft_rebind - give a socket its native address and port back
  * @sock: the socket, its decision lock held
  * @kind: its kind
  * @home: where it was bound
@@ -260,6 +288,11 @@ void graft_rebind(struct socket *sock, const struct graft_kind *kind,
 	const struct cred *old;
 	int len;
 
+	if (!home->bound.port) {
+		if (!graft_addr_is_any(&home->bound))
+			graft_rebind_address(sk, home);
+		return;
+	}
 	len = graft_addr_unparse(&home->bound, sk, &uaddr);
 	if (len < 0)
 		return;

@@ -12,6 +12,7 @@
 #include <net/addrconf.h>
 #include <net/route.h>
 
+#include "abort.h"
 #include "bind.h"
 #include "decide.h"
 #include "event.h"
@@ -25,6 +26,7 @@
  * @kind: its kind
  * @gs: its state with its own rules, or NULL
  * @verb: GRAFT_VERB_*
+ * @aborts: graft_table.aborts before the rules were asked
  * @a: local address for listen, destination for connect
  * @reach: where a socket of the same namespace is that took @a's place; its
  *	family is 0 for none
@@ -35,6 +37,7 @@ struct graft_wish {
 	const struct graft_kind	*kind;
 	struct graft_socket	*gs;
 	u8			verb;
+	s64			aborts;
 	const struct graft_addr	*a;
 	struct graft_addr	reach;
 	const struct net	*where;
@@ -225,6 +228,9 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	if (holds)
 		graft_held_add(gs);
 	atomic64_inc(connects ? &ep->connects : &ep->binds);
+	if (unlikely(graft_abort_missed(gs, sock, wish->aborts)))
+		return graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
+				    "the grant was withdrawn meanwhile");
 	graft_event(GRAFT_EVENT_GRAFTED, why, wish->t, sk, ep, NULL, wish->verb,
 		    wish->a);
 	return GRAFT_OUT_GRAFTED;
@@ -298,8 +304,8 @@ static bool graft_rule(const struct graft_wish *wish,
 		ruling->ep = NULL;
 		ruling->name = NULL;
 		if (rule->verdict == GRAFT_VERDICT_ENDPOINT) {
-			ruling->ep = graft_endpoint_get(wish->t, rule->endpoint,
-							graft_rule_name_len(rules, rule));
+			ruling->ep = graft_endpoint_find(wish->t,
+							 graft_rule_name(rules, rule));
 			if (!ruling->ep)
 				ruling->name = kstrdup(rule->endpoint,
 						       GFP_ATOMIC);
@@ -340,6 +346,7 @@ int graft_decide_bind(struct socket *sock, const struct graft_kind *kind,
 	struct graft_ruling ruling;
 	int out;
 
+	wish.aborts = atomic64_read(&wish.t->aborts);
 	/* a dual-stack bind to every address takes IPv4's rules too */
 	if (!graft_rule(&wish, GRAFT_INGRESS, &ruling)) {
 		if (a->family != AF_INET6 || !graft_addr_is_any(a) ||
@@ -452,6 +459,7 @@ int graft_decide_destination(struct socket *sock, const struct graft_kind *kind,
 	struct graft_endpoint *own;
 	int out;
 
+	wish.aborts = atomic64_read(&wish.t->aborts);
 	own = graft_find_own(&wish, sock->sk);
 	if (own) {
 		out = graft_through(sock, &wish, own, &why);

@@ -65,34 +65,79 @@ static int graft_loop(const struct graft_socket *gs, const struct sock *sk,
 	return 0;
 }
 
-/* Connect, and take it back where an abort passed meanwhile. */
-static int graft_connect_native(struct graft_socket *gs, struct socket *sock,
-				struct graft_sockaddr *uaddr, int len,
-				int flags)
+/*
+ * Where SOL_SOCKET does not come through us a program may give a socket another
+ * device without a capability. Elsewhere this is no code.
+ */
+static bool graft_is_steered(const struct graft_socket *gs,
+			     const struct sock *sk)
 {
-	int err = gs->native->connect(sock, uaddr, len, flags);
+	return !GRAFT_HAS_SOL_SOCKET && gs->protocol &&
+	       (READ_ONCE(sk->sk_mark) != gs->mark ||
+		READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex);
+}
 
-	if (likely(!READ_ONCE(gs->revoked)))
-		return err;
+/*
+ * What a native call that connects, or binds on its own account, answered: taken
+ * back where an abort passed meanwhile, or another device was slipped in.
+ */
+static int graft_done(struct graft_socket *gs, struct socket *sock, int ret)
+{
+	if (likely(!READ_ONCE(gs->revoked) && !graft_is_steered(gs, sock->sk)))
+		return ret;
 	graft_decision_lock(sock);
 	graft_revoke(gs, sock);
 	graft_decision_unlock(sock);
 	return -EACCES;
 }
 
-/**
- * graft_connect_host - connect a grafted socket to a destination it may reach
- * @sock: the socket
- * @uaddr: the destination, policed already
- * @len: its length
- * @flags: of the connect
- *
- * Return: as the native connect.
- */
-int graft_connect_host(struct socket *sock, struct graft_sockaddr *uaddr, int len,
-		       int flags)
+static int graft_connect_native(struct graft_socket *gs, struct socket *sock,
+				struct graft_sockaddr *uaddr, int len,
+				int flags)
 {
-	struct graft_socket *gs = graft_socket_of(sock);
+	WRITE_ONCE(gs->connected, true);
+	return graft_done(gs, sock,
+			  gs->native->connect(sock, uaddr, len, flags));
+}
+
+/* UDP forgets its device when it disconnects; the endpoint's stays. */
+static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
+			    struct graft_sockaddr *uaddr, int len, int flags)
+{
+	struct sock *sk = sock->sk;
+	int err;
+
+	if (!gs->ifindex)
+		return graft_done(gs, sock, gs->native->connect(sock, uaddr,
+								len, flags));
+	if (down_write_killable(&gs->device_sem))
+		return -EINTR;
+	err = gs->native->connect(sock, uaddr, len, flags);
+	lock_sock(sk);
+	WRITE_ONCE(sk->sk_bound_dev_if, gs->ifindex);
+	sk_dst_reset(sk);
+	release_sock(sk);
+	up_write(&gs->device_sem);
+	return graft_done(gs, sock, err);
+}
+
+/* Keep the endpoint's device in place from a check to the end of the call. */
+static int graft_device_hold(struct graft_socket *gs)
+{
+	return unlikely(gs->ifindex) ? down_read_killable(&gs->device_sem) : 0;
+}
+
+static void graft_device_put(struct graft_socket *gs)
+{
+	if (unlikely(gs->ifindex))
+		up_read(&gs->device_sem);
+}
+
+/* Connect to a destination that was policed; the device is held. */
+static int __graft_connect_host(struct graft_socket *gs, struct socket *sock,
+				struct graft_sockaddr *uaddr, int len,
+				int flags)
+{
 	union graft_sockaddr_inet host;
 	struct graft_addr dst, reach;
 	int err;
@@ -111,34 +156,36 @@ int graft_connect_host(struct socket *sock, struct graft_sockaddr *uaddr, int le
 				    len, flags);
 }
 
-/* UDP forgets its device when it disconnects; the endpoint's stays. */
-static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
-			    struct graft_sockaddr *uaddr, int len, int flags)
+/**
+ * graft_connect_host - connect a grafted socket to a destination it may reach
+ * @sock: the socket
+ * @uaddr: the destination, policed already
+ * @len: its length
+ * @flags: of the connect
+ *
+ * Return: as the native connect.
+ */
+int graft_connect_host(struct socket *sock, struct graft_sockaddr *uaddr, int len,
+		       int flags)
 {
-	struct sock *sk = sock->sk;
+	struct graft_socket *gs = graft_socket_of(sock);
 	int err;
 
-	err = gs->native->connect(sock, uaddr, len, flags);
-	if (!gs->ifindex)
+	err = graft_device_hold(gs);
+	if (err)
 		return err;
-	lock_sock(sk);
-	WRITE_ONCE(sk->sk_bound_dev_if, gs->ifindex);
-	sk_dst_reset(sk);
-	release_sock(sk);
+	err = __graft_connect_host(gs, sock, uaddr, len, flags);
+	graft_device_put(gs);
 	return err;
 }
 
-static int graft_grafted_connect(struct socket *sock, struct graft_sockaddr *uaddr,
-				 int len, int flags)
+static int __graft_grafted_connect(struct graft_socket *gs, struct socket *sock,
+				   struct graft_sockaddr *uaddr, int len,
+				   int flags)
 {
-	struct graft_socket *gs = graft_socket_of(sock);
 	struct graft_addr dst;
 	int err;
 
-	if (len < (int)sizeof(uaddr->sa_family))
-		return -EINVAL;
-	if (uaddr->sa_family == AF_UNSPEC)
-		return graft_disconnect(gs, sock, uaddr, len, flags);
 	err = graft_addr_parse(&dst, sock->sk, uaddr, len);
 	if (err)
 		return err;
@@ -148,7 +195,25 @@ static int graft_grafted_connect(struct socket *sock, struct graft_sockaddr *uad
 			return err;
 		atomic64_inc(&gs->ep->connects);
 	}
-	return graft_connect_host(sock, uaddr, len, flags);
+	return __graft_connect_host(gs, sock, uaddr, len, flags);
+}
+
+static int graft_grafted_connect(struct socket *sock, struct graft_sockaddr *uaddr,
+				 int len, int flags)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+	int err;
+
+	if (len < (int)sizeof(uaddr->sa_family))
+		return -EINVAL;
+	if (uaddr->sa_family == AF_UNSPEC)
+		return graft_disconnect(gs, sock, uaddr, len, flags);
+	err = graft_device_hold(gs);
+	if (err)
+		return err;
+	err = __graft_grafted_connect(gs, sock, uaddr, len, flags);
+	graft_device_put(gs);
+	return err;
 }
 
 int graft_grafted_listen(struct socket *sock, int backlog)
@@ -164,22 +229,24 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 			 GRAFT_ACCEPT_PARAMS)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
+	s64 aborts = atomic64_read(&gs->table->aborts);
 	struct graft_socket *child;
 	int err;
 
 	if (READ_ONCE(gs->revoked))
 		return -EINVAL;
+	if (unlikely(graft_is_steered(gs, sock->sk)))
+		return -EACCES;
 	child = graft_socket_alloc();
 	if (!child)
 		return -ENOMEM;
-	graft_socket_admit_child(child, gs);
 	err = gs->native->accept(sock, newsock, GRAFT_ACCEPT_ARGS);
 	if (err) {
-		graft_socket_dismiss(child);
 		graft_socket_free(child);
 		return err;
 	}
 
+	graft_socket_admit_child(child, gs);
 	atomic64_inc(&child->ep->accepts);
 	if (child->protocol)
 		graft_route_sol_socket(newsock, true);
@@ -190,24 +257,16 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 	 */
 	graft_socket_switch(newsock, READ_ONCE(sock->ops));
 	/* an abort that passed before the child could be seen */
-	if (unlikely(READ_ONCE(gs->revoked))) {
+	if (unlikely(READ_ONCE(gs->revoked) ||
+		     atomic64_read(&gs->table->aborts) != aborts)) {
 		graft_decision_lock(newsock);
-		graft_revoke(child, newsock);
+		if (READ_ONCE(gs->revoked))
+			graft_revoke(child, newsock);
+		else
+			graft_abort_missed(child, newsock, aborts);
 		graft_decision_unlock(newsock);
 	}
 	return 0;
-}
-
-/*
- * Where SOL_SOCKET does not come through us a program may give a socket another
- * device without a capability. Elsewhere this is no code.
- */
-static bool graft_is_steered(const struct graft_socket *gs,
-			     const struct sock *sk)
-{
-	return !GRAFT_HAS_SOL_SOCKET && gs->protocol &&
-	       (READ_ONCE(sk->sk_mark) != gs->mark ||
-		READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex);
 }
 
 static int graft_grafted_stream_sendmsg(struct socket *sock, struct msghdr *msg,
@@ -231,8 +290,9 @@ static int graft_grafted_stream_sendmsg(struct socket *sock, struct msghdr *msg,
 		      graft_police_send(gs, sock->sk, &dst, NULL, 0);
 		if (err)
 			return err;
+		WRITE_ONCE(gs->connected, true);
 	}
-	return gs->native->sendmsg(sock, msg, size);
+	return graft_done(gs, sock, gs->native->sendmsg(sock, msg, size));
 }
 
 /* Send to a port of the socket's own namespace, at the address that it has. */
@@ -269,10 +329,8 @@ static void graft_grafted_splice_eof(struct socket *sock)
 		gs->native->splice_eof(sock);
 }
 
-/* A datagram that is not just another one to the same address. */
-static noinline int graft_dgram_sendmsg(struct graft_socket *gs,
-					struct socket *sock,
-					struct msghdr *msg, size_t size)
+static int __graft_dgram_sendmsg(struct graft_socket *gs, struct socket *sock,
+				 struct msghdr *msg, size_t size)
 {
 	const struct sockaddr *name = msg->msg_name;
 	struct sock *sk = sock->sk;
@@ -302,15 +360,31 @@ static noinline int graft_dgram_sendmsg(struct graft_socket *gs,
 	return gs->native->sendmsg(sock, msg, size);
 }
 
+/* A datagram that is not just another one to the same address. */
+static noinline int graft_dgram_sendmsg(struct graft_socket *gs,
+					struct socket *sock,
+					struct msghdr *msg, size_t size)
+{
+	int err;
+
+	err = graft_device_hold(gs);
+	if (err)
+		return err;
+	err = __graft_dgram_sendmsg(gs, sock, msg, size);
+	graft_device_put(gs);
+	return graft_done(gs, sock, err);
+}
+
 /* A server answers one client again and again. */
 static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 				       size_t size)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
 
-	if (!msg->msg_controllen && !READ_ONCE(gs->revoked) &&
+	if (!msg->msg_controllen && !READ_ONCE(gs->revoked) && !gs->ifindex &&
 	    graft_police_again(gs, sock->sk, msg->msg_name, msg->msg_namelen))
-		return gs->native->sendmsg(sock, msg, size);
+		return graft_done(gs, sock,
+				  gs->native->sendmsg(sock, msg, size));
 	return graft_dgram_sendmsg(gs, sock, msg, size);
 }
 
@@ -407,5 +481,6 @@ void graft_grafted_ops(struct proto_ops *ops, u16 type)
 		ops->sendmsg = graft_grafted_dgram_sendmsg;
 		ops->splice_eof = graft_grafted_splice_eof;
 	}
+	graft_getsockopt_only(ops);
 	graft_sendpage_to_sendmsg(ops);
 }

@@ -82,16 +82,14 @@ static bool graft_held_receives(const struct sock *sk,
 }
 
 /**
- * graft_held_target - does a live grafted socket hold this port of a target?
+ * graft_held_target - does a live grafted socket hold this port of a target, so
+ *	that nobody can push it aside?
  * @target: the target namespace
  * @protocol: one bit of GRAFT_PROTO_*
  * @dst: address and port; a loopback address needs a socket bound to it
- * @only: count sockets of this endpoint alone, and those that are only bound as
- *	well; NULL for any that nobody can push aside
  */
 bool graft_held_target(const struct net *target, u8 protocol,
-		       const struct graft_addr *dst,
-		       const struct graft_endpoint *only)
+		       const struct graft_addr *dst)
 {
 	struct graft_addr bound;
 	struct graft_socket *gs;
@@ -103,14 +101,49 @@ bool graft_held_target(const struct net *target, u8 protocol,
 		const struct sock *sk = gs->sock->sk;
 
 		if (gs->protocol != protocol || sock_net(sk) != target ||
-		    (only ? gs->ep != only || gs->revoked :
-			    !graft_holds(gs, sk)))
+		    !graft_holds(gs, sk))
 			continue;
 		graft_addr_local(&bound, sk);
 		if (bound.port != dst->port ||
 		    (graft_addr_is_any(&bound) && graft_addr_is_loopback(dst)))
 			continue;
 		held = graft_held_receives(sk, &bound, dst);
+		if (held)
+			break;
+	}
+	spin_unlock(&graft_held_lock);
+	return held;
+}
+
+/**
+ * graft_held_beside - does another socket of an endpoint have just this port?
+ * @sk: the sock that is going to be bound beside it, in its target
+ * @protocol: one bit of GRAFT_PROTO_*
+ * @a: the endpoint's address, with the port
+ * @ep: the endpoint
+ *
+ * One that serves IPv6 alone does not keep the host's programs off the IPv4
+ * half, so it counts only for its like.
+ */
+bool graft_held_beside(const struct sock *sk, u8 protocol,
+		       const struct graft_addr *a,
+		       const struct graft_endpoint *ep)
+{
+	struct graft_addr bound;
+	struct graft_socket *gs;
+	bool held = false;
+
+	spin_lock(&graft_held_lock);
+	hash_for_each_possible(graft_held_by_target, gs, held,
+			       graft_held_key(sock_net(sk), protocol, a->port)) {
+		const struct sock *other = gs->sock->sk;
+
+		if (gs->protocol != protocol || gs->ep != ep || gs->revoked ||
+		    sock_net(other) != sock_net(sk) ||
+		    ipv6_only_sock(other) != ipv6_only_sock(sk))
+			continue;
+		graft_addr_local(&bound, other);
+		held = bound.port == a->port && graft_addr_same_host(&bound, a);
 		if (held)
 			break;
 	}
@@ -178,6 +211,7 @@ struct graft_endpoint *graft_held_own(const struct graft_table *t,
 				      const struct net **where)
 {
 	struct graft_endpoint *ep = NULL;
+	struct graft_addr bound;
 	struct graft_socket *gs;
 
 	spin_lock(&graft_held_lock);
@@ -190,10 +224,16 @@ struct graft_endpoint *graft_held_own(const struct graft_table *t,
 		    (target && sock_net(sk) != target) ||
 		    !graft_held_receives(sk, &gs->asked, dst))
 			continue;
-		graft_addr_local(reach, sk);
-		if (!reach->port)
+		graft_addr_local(&bound, sk);
+		if (!bound.port)
 			continue;
+		*reach = bound;
 		graft_held_concrete(reach, dst->family);
+		/* it may serve IPv6 alone, whatever the program asked for */
+		if (!graft_held_receives(sk, &bound, reach)) {
+			reach->family = 0;
+			continue;
+		}
 		*where = sock_net(sk);
 		ep = gs->ep;
 		refcount_inc(&ep->refs);

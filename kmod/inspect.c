@@ -32,6 +32,8 @@ static const char *graft_inspect_sock(const struct sock *sk)
 		return "SO_PRIORITY is above 6";
 	if (rcu_access_pointer(sk->sk_reuseport_cb))
 		return "a reuseport group or program is attached";
+	if (sock_flag(sk, SOCK_TXTIME) && sk->sk_clockid != CLOCK_MONOTONIC)
+		return "SO_TXTIME is set to another clock than CLOCK_MONOTONIC";
 #ifdef CONFIG_XFRM
 	if (rcu_access_pointer(sk->sk_policy[0]) ||
 	    rcu_access_pointer(sk->sk_policy[1]))

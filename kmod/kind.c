@@ -114,22 +114,36 @@ static int graft_kind_learn(struct graft_kind *kind)
 	return 0;
 }
 
+/* Learn the kinds. Opens no door yet, so what fails after this can be undone. */
 int graft_kind_init(void)
 {
-	struct graft_kind *kind, *end = graft_kinds + ARRAY_SIZE(graft_kinds);
+	struct graft_kind *kind;
 	int err;
 
-	for (kind = graft_kinds; kind < end; kind++) {
+	for (kind = graft_kinds;
+	     kind < graft_kinds + ARRAY_SIZE(graft_kinds); kind++) {
 		err = graft_kind_learn(kind);
 		if (err == -EAFNOSUPPORT && kind->family == AF_INET6)
 			continue; /* IPv6 is switched off */
 		if (err)
-			goto err_unregister;
+			return err;
+	}
+	return 0;
+}
+
+/* Open door 2. */
+int graft_kind_open(void)
+{
+	struct graft_kind *kind;
+	int err;
+
+	for (kind = graft_kinds;
+	     kind < graft_kinds + ARRAY_SIZE(graft_kinds); kind++) {
+		if (!kind->native)
+			continue;
 		err = graft_kind_register(kind);
-		if (err) {
-			kind->native = NULL;
+		if (err)
 			goto err_unregister;
-		}
 	}
 	return 0;
 
@@ -140,7 +154,8 @@ err_unregister:
 	return err;
 }
 
-void graft_kind_exit(void)
+/* Close it. */
+void graft_kind_close(void)
 {
 	struct graft_kind *kind;
 

@@ -40,7 +40,8 @@ graft_kind_undecided(const struct proto_ops *ops)
 }
 
 int graft_kind_init(void);
-void graft_kind_exit(void);
+int graft_kind_open(void);
+void graft_kind_close(void);
 
 /* undecided.c and grafted.c: put their operations over copies of the native. */
 void graft_undecided_ops(struct proto_ops *ops, u16 type);

@@ -40,10 +40,14 @@ static int __init graft_init(void)
 	err = graft_placeholder_init();
 	if (err)
 		goto err_nl;
+	err = graft_kind_init();
+	if (err)
+		goto err_placeholder;
+	/* From here on there are sockets of ours, so little may fail. */
 	err = graft_family_init();
 	if (err)
 		goto err_placeholder;
-	err = graft_kind_init();
+	err = graft_kind_open();
 	if (err)
 		goto err_family;
 	return 0;
@@ -69,7 +73,7 @@ err_state:
  */
 static void __exit graft_exit(void)
 {
-	graft_kind_exit();
+	graft_kind_close();
 	graft_family_exit();
 	synchronize_rcu_tasks();
 	graft_placeholder_exit();

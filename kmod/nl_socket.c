@@ -77,14 +77,14 @@ static int graft_nl_put_socket(struct sk_buff *skb,
 }
 
 /*
- * The sockets of one table, from the cursor args[3], args[4] on. Return: whether
+ * The sockets of one table, from the cursor args[3], args[5] on. Return: whether
  * all of them went into @skb.
  */
 static bool graft_nl_put_sockets(struct sk_buff *skb,
 				 struct netlink_callback *cb,
 				 struct graft_table *t)
 {
-	struct graft_cursor cursor = { cb->args[3], cb->args[4] };
+	struct graft_cursor cursor = { cb->args[3], cb->args[5] };
 	struct graft_socket *gs;
 	void *hdr;
 
@@ -99,19 +99,19 @@ static bool graft_nl_put_sockets(struct sk_buff *skb,
 		}
 		genlmsg_end(skb, hdr);
 		cb->args[3] = cursor.bucket;
-		cb->args[4] = cursor.before;
+		cb->args[5] = cursor.before;
 	}
 	spin_unlock(&t->sockets_lock);
 	if (!gs) {
 		cb->args[3] = 0;
-		cb->args[4] = 0;
+		cb->args[5] = 0;
 	}
 	return !gs;
 }
 
 /*
  * Which tables: as in graft_nl_table_dump(). args: 2 how many namespaces are
- * done, 3 and 4 the cursor in the next one's sockets.
+ * done, 3 and 5 the cursor in the next one's sockets.
  */
 int graft_nl_socket_dump(struct sk_buff *skb, struct netlink_callback *cb)
 {

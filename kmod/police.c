@@ -144,7 +144,7 @@ int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
 	if (reach == GRAFT_REACH_REMOTE)
 		return 0;
 	if (reach == GRAFT_REACH_OWN &&
-	    graft_held_target(path->target, path->protocol, dst, NULL))
+	    graft_held_target(path->target, path->protocol, dst))
 		return 1;
 	return graft_refuse(why, GRAFT_REASON_LOCAL, -EACCES,
 			    "the destination is the target's own, and no ACL rule says local");
@@ -280,6 +280,10 @@ int graft_police_listen(struct graft_socket *gs, struct sock *sk)
 	if (READ_ONCE(gs->revoked))
 		graft_refuse(&why, GRAFT_REASON_REVOKED, -EACCES,
 			     "the grant of this socket was withdrawn");
+	else if (gs->protocol && (READ_ONCE(sk->sk_mark) != gs->mark ||
+				  READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex))
+		graft_refuse(&why, GRAFT_REASON_OPTION, -EACCES,
+			     "mark or device is not the endpoint's");
 	else if (gs->looped)
 		graft_refuse(&why, GRAFT_REASON_PORT, -EACCES,
 			     "the socket was grafted to reach its own namespace and has no endpoint's port");

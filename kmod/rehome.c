@@ -18,14 +18,18 @@
 #include "inspect.h"
 #include "rehome.h"
 
-/* Give a bound socket's port back; @sk is locked and in TCP_CLOSE. */
+/*
+ * Give a bound socket's port and address back; @sk is locked and in TCP_CLOSE.
+ * A socket can have an address without a port (IP_BIND_ADDRESS_NO_PORT, or a
+ * disconnect), and packets would carry it.
+ */
 void graft_unbind(struct sock *sk)
 {
 	struct inet_sock *inet = inet_sk(sk);
 
 	if (!inet->inet_num)
-		return;
-	if (sk->sk_prot->put_port)
+		; /* in no table */
+	else if (sk->sk_prot->put_port)
 		sk->sk_prot->put_port(sk);
 	else
 		sk->sk_prot->unhash(sk); /* UDP keeps port and hash together */
@@ -162,14 +166,12 @@ int graft_rehome(struct socket *sock, const struct graft_kind *kind,
 	home->reuseport = sk->sk_reuseport;
 
 	/* a natively bound reuseport socket leaves its group with its port */
-	if (home->bound.port && sk->sk_state == TCP_CLOSE &&
-	    sk->sk_prot == kind->native_prot)
+	if (sk->sk_state == TCP_CLOSE && sk->sk_prot == kind->native_prot)
 		graft_unbind(sk);
 	detail = graft_inspect(sk, kind);
 	if (detail) {
 		release_sock(sk);
-		if (home->bound.port)
-			graft_rebind(sock, kind, home);
+		graft_rebind(sock, kind, home);
 		return graft_refuse(why, GRAFT_REASON_STATE, -EOPNOTSUPP,
 				    detail);
 	}
@@ -210,6 +212,5 @@ void graft_rehome_undo(struct socket *sock, const struct graft_kind *kind,
 	release_sock(sk);
 	if (kind->type == SOCK_STREAM)
 		graft_sock_congestion(sk);
-	if (home->bound.port)
-		graft_rebind(sock, kind, home);
+	graft_rebind(sock, kind, home);
 }

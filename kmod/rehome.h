@@ -7,7 +7,7 @@
 
 /**
  * struct graft_home - what a socket leaves behind when it moves
- * @bound: where it was bound; port 0 for nowhere
+ * @bound: where it was bound; it may be an address without a port
  * @locks: SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK
  * @reuse: SO_REUSEADDR
  * @reuseport: SO_REUSEPORT

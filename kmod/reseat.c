@@ -11,6 +11,7 @@
 #include <linux/security.h>
 #include <net/sock.h>
 
+#include "abort.h"
 #include "acl.h"
 #include "bind.h"
 #include "event.h"
@@ -241,7 +242,7 @@ err_release:
 
 /* Seat a host socket of @ep in @sock, bound (@bind) or not. */
 static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
-				bool bind, struct graft_why *why)
+				bool bind, s64 aborts, struct graft_why *why)
 {
 	struct graft_table *t = graft_table(sock_net(sock->sk));
 	u8 bit = sock->type == SOCK_STREAM ? GRAFT_PROTO_TCP : GRAFT_PROTO_UDP;
@@ -322,9 +323,13 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 		gs->asked = (struct graft_addr) { .family = AF_INET6 };
 		graft_held_add(gs);
 	}
-	graft_event(GRAFT_EVENT_GRAFTED, why, t, sock->sk, ep, NULL, verb,
-		    NULL);
 	err = 0;
+	if (unlikely(graft_abort_missed(gs, sock, aborts)))
+		err = graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
+				   "the grant was withdrawn meanwhile");
+	else
+		graft_event(GRAFT_EVENT_GRAFTED, why, t, sock->sk, ep, NULL,
+			    verb, NULL);
 	goto out_target;
 
 err_dismiss:
@@ -341,6 +346,7 @@ static int graft_reseat_named(struct socket *sock, const void *uaddr, int len,
 {
 	struct graft_table *t = graft_table(sock_net(sock->sk));
 	u8 verb = bind ? GRAFT_VERB_LISTEN : GRAFT_VERB_CONNECT;
+	s64 aborts = atomic64_read(&t->aborts);
 	struct graft_why why = { };
 	struct graft_endpoint *ep;
 	char name[GRAFT_NAME_MAX];
@@ -358,7 +364,7 @@ static int graft_reseat_named(struct socket *sock, const void *uaddr, int len,
 			    verb, NULL);
 		return err;
 	}
-	err = graft_reseat_through(sock, ep, bind, &why);
+	err = graft_reseat_through(sock, ep, bind, aborts, &why);
 	if (err)
 		graft_event(GRAFT_EVENT_DENIED, &why, t, sock->sk, ep, NULL,
 			    verb, NULL);

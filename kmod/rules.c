@@ -94,11 +94,10 @@ struct graft_rules *graft_rules_alloc(u32 n)
 		return NULL;
 	rules->n = n;
 	rules->rule = kvcalloc(n, sizeof(*rules->rule), GFP_KERNEL_ACCOUNT);
-	rules->name_len = kvcalloc(n, sizeof(*rules->name_len),
-				   GFP_KERNEL_ACCOUNT);
-	if (n && (!rules->rule || !rules->name_len)) {
+	rules->name = kvcalloc(n, sizeof(*rules->name), GFP_KERNEL_ACCOUNT);
+	if (n && (!rules->rule || !rules->name)) {
 		kvfree(rules->rule);
-		kvfree(rules->name_len);
+		kvfree(rules->name);
 		kfree(rules);
 		return NULL;
 	}
@@ -116,7 +115,7 @@ static void graft_rules_destroy(struct graft_rules *rules)
 		kvfree(side->order);
 	}
 	kvfree(rules->rule);
-	kvfree(rules->name_len);
+	kvfree(rules->name);
 	kfree(rules);
 }
 
@@ -195,6 +194,7 @@ static int graft_side_compile(struct graft_rules *rules, u8 direction,
 	if (!n)
 		return 0;
 
+	side->n = n;
 	side->mask = roundup_pow_of_two(n) - 1;
 	side->order = kvcalloc(n, sizeof(*side->order), GFP_KERNEL_ACCOUNT);
 	side->nodes = kvcalloc(n, sizeof(*side->nodes), GFP_KERNEL_ACCOUNT);
@@ -246,11 +246,37 @@ int graft_rules_compile(struct graft_rules *rules)
 	u32 i;
 
 	for (i = 0; i < rules->n; i++)
-		rules->name_len[i] = strlen(rules->rule[i].endpoint);
+		rules->name[i] = graft_name(rules->rule[i].endpoint,
+					    strlen(rules->rule[i].endpoint));
 	return graft_side_compile(rules, GRAFT_INGRESS, AF_INET) ?:
 	       graft_side_compile(rules, GRAFT_INGRESS, AF_INET6) ?:
 	       graft_side_compile(rules, GRAFT_EGRESS, AF_INET) ?:
 	       graft_side_compile(rules, GRAFT_EGRESS, AF_INET6);
+}
+
+/*
+ * Few rules are tried one after another: the order puts the one that decides
+ * first.
+ */
+#define GRAFT_RULES_FEW	4
+
+static const struct graft_rule *
+graft_rules_scan(const struct graft_rules *rules,
+		 const struct graft_rule_side *side,
+		 const struct graft_addr *a, u8 protocol)
+{
+	const struct graft_rule *rule;
+	u32 i;
+
+	for (i = 0; i < side->n; i++) {
+		rule = &rules->rule[side->order[i]];
+		if (a->port >= rule->port_lo && a->port <= rule->port_hi &&
+		    rule->protocols & protocol &&
+		    graft_prefix_match(rule->address, rule->prefixlen,
+				       a->v6.s6_addr))
+			return rule;
+	}
+	return NULL;
 }
 
 /* The first of the rules [i, end) whose port range does not end before @port. */
@@ -337,6 +363,8 @@ graft_rules_lookup(const struct graft_rules *rules,
 	if (!rules)
 		return NULL;
 	side = graft_rules_side(rules, direction, a->family);
+	if (side->n <= GRAFT_RULES_FEW)
+		return graft_rules_scan(rules, side, a, protocol);
 	for (i = 0; i < side->n_lens; i++) {
 		graft_prefix(key, a, side->lens[i]);
 		next = side->buckets[graft_prefix_hash(key, side->lens[i]) &

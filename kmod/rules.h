@@ -5,27 +5,28 @@
 #include <linux/rcupdate.h>
 #include <net/ipv6.h>
 
-#include "addr.h"
+#include "table.h"
 
 /**
  * struct graft_rules - a compiled set of ingress and egress rules
  * @rcu: frees it
  * @n: rules
  * @rule: as they were given, in the order in which they were given
- * @name_len: the length of each one's endpoint's name
+ * @name: each one's endpoint's name, ready for a look-up
  * @sides: by direction and family, what a look-up reads
  */
 struct graft_rules {
 	struct rcu_head		rcu;
 	u32			n;
 	struct graft_rule	*rule;
-	u8			*name_len;
+	struct graft_name	*name;
 	struct graft_rule_side {
 		u32			*buckets;	/* index of a node, plus one */
 		struct graft_rule_node	*nodes;
 		u32			*order;		/* rules, the preferred first */
 		u32			mask;
 		u32			n_nodes;
+		u32			n;		/* in @order */
 		u8			n_lens;
 		u8			lens[129];	/* prefix lengths in use, longest first */
 	} sides[4];
@@ -41,10 +42,10 @@ graft_rules_lookup(const struct graft_rules *rules,
 		   enum graft_direction direction,
 		   const struct graft_addr *a, u8 protocol);
 
-static inline size_t graft_rule_name_len(const struct graft_rules *rules,
-					 const struct graft_rule *rule)
+static inline const struct graft_name *
+graft_rule_name(const struct graft_rules *rules, const struct graft_rule *rule)
 {
-	return rules->name_len[rule - rules->rule];
+	return &rules->name[rule - rules->rule];
 }
 
 #endif /* _GRAFT_RULES_H */

@@ -21,6 +21,7 @@ static void graft_socket_ctor(void *object)
 	struct graft_socket *gs = object;
 
 	memset(gs, 0, sizeof(*gs));
+	init_rwsem(&gs->device_sem);
 	spin_lock_init(&gs->allowed_lock);
 	seqcount_spinlock_init(&gs->allowed_seq, &gs->allowed_lock);
 }
@@ -41,6 +42,7 @@ struct graft_socket *graft_socket_alloc(void)
 	gs->rules = NULL;
 	gs->placeholder = NULL;
 	gs->ephemeral = false;
+	gs->connected = false;
 	gs->looped = false;
 	gs->shares = false;
 	gs->revoked = false;
@@ -165,6 +167,20 @@ void graft_socket_admit_child(struct graft_socket *gs,
 	gs->ifindex = parent->ifindex;
 }
 
+/*
+ * Others that take a socket over (sockmap, kcm, ovpn) ask sk_user_data whether
+ * somebody has it. Some of them replace its operations, and then our release
+ * would never be called.
+ */
+static u64 graft_socket_owner;
+
+static void graft_socket_mark(const struct graft_socket *gs, void *owner)
+{
+	if (gs->protocol == GRAFT_PROTO_TCP)
+		__rcu_assign_sk_user_data_with_flags(gs->sock->sk, owner,
+						     SK_USER_DATA_NOCOPY);
+}
+
 /**
  * graft_socket_publish - show a socket to dumps and aborts
  * @gs: its state, admitted and complete
@@ -176,6 +192,7 @@ void graft_socket_publish(struct graft_socket *gs, struct socket *sock)
 
 	gs->sock = sock;
 	graft_socket_attach(sock, gs);
+	graft_socket_mark(gs, &graft_socket_owner);
 	spin_lock(&t->sockets_lock);
 	gs->id = ++t->next_socket;
 	hlist_add_head(&gs->node, &t->sockets[gs->id % GRAFT_SOCKET_BUCKETS]);
@@ -187,6 +204,7 @@ void graft_socket_unpublish(struct graft_socket *gs)
 {
 	struct graft_table *t = gs->table;
 
+	graft_socket_mark(gs, NULL);
 	graft_held_remove(gs);
 	spin_lock(&t->sockets_lock);
 	hlist_del(&gs->node);

@@ -2,6 +2,7 @@
 #ifndef _GRAFT_STATE_H
 #define _GRAFT_STATE_H
 
+#include <linux/rwsem.h>
 #include <linux/seqlock.h>
 #include <net/sock.h>
 
@@ -44,12 +45,15 @@ struct graft_allowed {
  * @verb: GRAFT_VERB_* by which it was grafted
  * @door: 1 AF_GRAFT, 2 IPPROTO_GRAFT
  * @ephemeral: counted in graft_table.n_ephemeral
+ * @connected: it connected, by whatever verb it was grafted
  * @looped: grafted to reach a port of its own namespace
  * @shares: a datagram socket that asked for SO_REUSEADDR
  * @revoked: its grant was withdrawn
  * @asked: the address and port that the program asked for at bind
  * @held: in the table of held ports by target port
  * @held_own: in the table of held ports by the port asked for
+ * @device_sem: keeps the device of a datagram socket, where its endpoint has
+ *	one, from being forgotten between a check and the send
  * @allowed_lock: guards writers of @allowed
  * @allowed_seq: under that lock; readers retry
  * @allowed: the destination that was allowed last, see police.c
@@ -76,12 +80,14 @@ struct graft_socket {
 	u8			verb;
 	u8			door;
 	bool			ephemeral;
+	bool			connected;
 	bool			looped;
 	bool			shares;
 	bool			revoked;
 	struct graft_addr	asked;
 	struct hlist_node	held;
 	struct hlist_node	held_own;
+	struct rw_semaphore	device_sem;
 	spinlock_t		allowed_lock;
 	seqcount_spinlock_t	allowed_seq;
 	struct graft_allowed	allowed;

@@ -9,6 +9,7 @@
  * and stay in the table, useless until they are changed.
  */
 
+#include <linux/hash.h>
 #include <linux/slab.h>
 #include <linux/stringhash.h>
 #include <net/net_namespace.h>
@@ -30,40 +31,41 @@ static DEFINE_SPINLOCK(graft_nets_lock);
 /* Grows when a namespace comes or goes; dumps of all tables look at it. */
 static atomic_t graft_nets_seq = ATOMIC_INIT(1);
 
-struct graft_name_key {
-	const char	*name;
-	size_t		len;
-};
-
-static u32 graft_key_hash(const void *data, u32 len, u32 seed)
+/* Names are the operator's, so nobody has a reason to make them collide. */
+static u32 graft_hash(u32 hash, u32 seed)
 {
-	const struct graft_name_key *key = data;
+	hash = (hash ^ seed) * GOLDEN_RATIO_32;
+	return hash ^ hash >> 16;
+}
 
-	return full_name_hash((void *)(unsigned long)seed, key->name, key->len);
+static u32 graft_name_hash(const void *data, u32 len, u32 seed)
+{
+	const struct graft_name *name = data;
+
+	return graft_hash(name->hash, seed);
 }
 
 static u32 graft_endpoint_hash(const void *data, u32 len, u32 seed)
 {
 	const struct graft_endpoint *ep = data;
 
-	return full_name_hash((void *)(unsigned long)seed, ep->name,
-			      ep->name_len);
+	return graft_hash(ep->hash, seed);
 }
 
 static int graft_endpoint_cmp(struct rhashtable_compare_arg *arg,
 			      const void *obj)
 {
-	const struct graft_name_key *key = arg->key;
+	const struct graft_name *name = arg->key;
 	const struct graft_endpoint *ep = obj;
 
-	return ep->name_len != key->len ||
-	       memcmp(ep->name, key->name, key->len);
+	return ep->hash != name->hash || ep->name_len != name->len ||
+	       memcmp(ep->name, name->text, name->len);
 }
 
 static const struct rhashtable_params graft_endpoint_params = {
 	.head_offset		= offsetof(struct graft_endpoint, node),
-	.key_len		= sizeof(struct graft_name_key),
-	.hashfn			= graft_key_hash,
+	.key_len		= sizeof(struct graft_name),
+	.hashfn			= graft_name_hash,
 	.obj_hashfn		= graft_endpoint_hash,
 	.obj_cmpfn		= graft_endpoint_cmp,
 	.automatic_shrinking	= true,
@@ -91,24 +93,52 @@ void graft_endpoint_put(struct graft_endpoint *ep)
 		call_rcu(&ep->rcu, graft_endpoint_free);
 }
 
+/* Make a name of @len bytes, at most 63, ready for a look-up. */
+struct graft_name graft_name(const char *text, size_t len)
+{
+	return (struct graft_name){
+		.text = text,
+		.hash = full_name_hash(NULL, text, len),
+		.len = len,
+	};
+}
+
+/**
+ * graft_endpoint_find - find an endpoint by a name that is ready
+ * @t: the table
+ * @name: the name
+ *
+ * The caller is in an RCU read section.
+ *
+ * Return: the endpoint with a reference that the caller puts, or NULL.
+ */
+struct graft_endpoint *graft_endpoint_find(struct graft_table *t,
+					   const struct graft_name *name)
+{
+	struct graft_endpoint *ep;
+
+	ep = rhashtable_lookup(&t->endpoints, name, graft_endpoint_params);
+	if (ep && !refcount_inc_not_zero(&ep->refs))
+		ep = NULL;
+	return ep;
+}
+
 /**
  * graft_endpoint_get - find an endpoint by name
  * @t: the table
  * @name: need not be NUL-terminated
- * @len: its length
+ * @len: its length, at most 63
  *
  * Return: the endpoint with a reference that the caller puts, or NULL.
  */
 struct graft_endpoint *graft_endpoint_get(struct graft_table *t,
 					  const char *name, size_t len)
 {
-	struct graft_name_key key = { name, len };
+	const struct graft_name ready = graft_name(name, len);
 	struct graft_endpoint *ep;
 
 	rcu_read_lock();
-	ep = rhashtable_lookup(&t->endpoints, &key, graft_endpoint_params);
-	if (ep && !refcount_inc_not_zero(&ep->refs))
-		ep = NULL;
+	ep = graft_endpoint_find(t, &ready);
 	rcu_read_unlock();
 	return ep;
 }
@@ -191,6 +221,7 @@ struct graft_endpoint *graft_endpoint_alloc(const char *name, size_t len)
 	refcount_set(&ep->refs, 1);
 	spin_lock_init(&ep->lock);
 	INIT_LIST_HEAD(&ep->target_node);
+	ep->hash = full_name_hash(NULL, name, len);
 	ep->name_len = len;
 	memcpy(ep->name, name, len);
 	return ep;
@@ -237,7 +268,7 @@ static void graft_endpoint_unaim(struct graft_endpoint *ep)
 int graft_endpoint_add(struct graft_table *t, struct graft_endpoint *ep,
 		       struct graft_ep_conf *conf)
 {
-	struct graft_name_key key = { ep->name, ep->name_len };
+	struct graft_name key = { ep->name, ep->hash, ep->name_len };
 	struct graft_endpoint *old;
 	int err;
 

@@ -53,12 +53,14 @@ struct graft_ep_conf {
  * @refs: one of the table, one of each socket and of each request at work
  * @lock: guards @conf
  * @conf: see there
+ * @aborted: graft_table.aborts when its sockets were aborted last
  * @id: key of dumps, never used twice in a table before 2^31 others
  * @active: live grafted sockets
  * @binds: sockets bound through it
  * @connects: connections and first sends through it
  * @accepts: connections accepted by its listeners
  * @denials: counts by enum graft_reason, allocated at the first denial
+ * @hash: of @name
  * @name_len: bytes in @name, 1 to 63
  * @name: NUL-terminated
  */
@@ -69,12 +71,14 @@ struct graft_endpoint {
 	refcount_t		refs;
 	spinlock_t		lock;
 	struct graft_ep_conf	conf;
+	u64			aborted;
 	u32			id;
 	atomic_t		active;
 	atomic64_t		binds;
 	atomic64_t		connects;
 	atomic64_t		accepts;
 	atomic64_t		*denials;
+	u32			hash;
 	u8			name_len;
 	char			name[];
 };
@@ -94,7 +98,7 @@ struct graft_claim {
 	char	sentence[80];
 };
 
-#define GRAFT_SOCKET_BUCKETS	64
+#define GRAFT_SOCKET_BUCKETS	256
 
 /**
  * struct graft_table - the grafting of one namespace
@@ -114,6 +118,7 @@ struct graft_claim {
  *	@sockets is released
  * @next_socket: graft_socket.id of the next socket
  * @sockets: the published ones, by graft_socket.id, the newest first
+ * @aborts: how many aborts were begun
  * @targeted: endpoints, of any table, whose target is this namespace
  * @owner: the namespace that writes this table, not pinned; NULL for none
  * @owned: tables that this namespace writes, as graft_table.owner_node; like
@@ -142,6 +147,8 @@ struct graft_table {
 	unsigned long		next_socket;
 	struct hlist_head	sockets[GRAFT_SOCKET_BUCKETS];
 
+	atomic64_t		aborts;
+
 	struct list_head	targeted;
 	struct net		*owner;
 	struct list_head	owned;
@@ -155,6 +162,21 @@ struct graft_table {
 
 struct graft_table *graft_table(const struct net *net);
 
+/**
+ * struct graft_name - an endpoint's name, ready for a look-up
+ * @text: need not be NUL-terminated
+ * @hash: of it
+ * @len: its length
+ */
+struct graft_name {
+	const char	*text;
+	u32		hash;
+	u8		len;
+};
+
+struct graft_name graft_name(const char *text, size_t len);
+struct graft_endpoint *graft_endpoint_find(struct graft_table *t,
+					   const struct graft_name *name);
 struct graft_endpoint *graft_endpoint_get(struct graft_table *t,
 					  const char *name, size_t len);
 void graft_endpoint_put(struct graft_endpoint *ep);

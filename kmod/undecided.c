@@ -63,7 +63,8 @@ static int __graft_undecided_bind(struct socket *sock, struct graft_sockaddr *ua
 		if (!inet_sk(sock->sk)->inet_num &&
 		    len >= (int)sizeof(uaddr->sa_family) &&
 		    uaddr->sa_family == kind->family &&
-		    !graft_addr_parse(&a, sock->sk, uaddr, len))
+		    !graft_addr_parse(&a, sock->sk, uaddr, len) &&
+		    !(a.family == AF_INET && ipv6_only_sock(sock->sk)))
 			out = graft_decide_bind(sock, kind, &a);
 		if (out == GRAFT_OUT_OPEN)
 			out = kind->native->bind(sock, uaddr, len) ?:
@@ -399,6 +400,7 @@ void graft_undecided_ops(struct proto_ops *ops, u16 type)
 #ifdef CONFIG_COMPAT
 	ops->compat_ioctl = graft_undecided_compat_ioctl;
 #endif
+	graft_getsockopt_only(ops);
 	graft_sendpage_to_sendmsg(ops);
 	if (type == SOCK_STREAM)
 		ops->accept = graft_undecided_accept;

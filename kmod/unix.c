@@ -176,12 +176,14 @@ static int graft_unix_sendmsg(struct socket *sock, struct msghdr *msg,
 
 /*
  * What a program of the target sends along: its credentials arrive where they
- * are wanted, descriptors do not.
+ * are wanted, descriptors do not. The room for credentials would do for
+ * descriptors if a second thread took SO_PASSCRED back meanwhile, so that is
+ * refused; and where it cannot be, nothing arrives.
  */
 static int graft_unix_recvmsg(struct socket *sock, struct msghdr *msg,
 			      size_t size, int flags)
 {
-	size_t room = graft_passes_credentials(sock) ?
+	size_t room = GRAFT_HAS_SOL_SOCKET && graft_passes_credentials(sock) ?
 			      CMSG_SPACE(sizeof(struct ucred)) : 0;
 
 	msg->msg_controllen = min_t(size_t, msg->msg_controllen, room);
@@ -195,6 +197,9 @@ static int graft_unix_setsockopt(struct socket *sock, int level, int optname,
 
 	if (!graft_option_allowed(level, optname))
 		return -ENOPROTOOPT;
+	if (level == SOL_SOCKET && optname == SO_PASSCRED &&
+	    graft_passes_credentials(sock))
+		return -EOPNOTSUPP;
 	if (level == SOL_SOCKET && !gs->native->setsockopt)
 		return sock_setsockopt(sock, level, optname, optval, optlen);
 	if (!gs->native->setsockopt)
@@ -225,6 +230,7 @@ static int graft_unix_learn(struct proto_ops *ops, int type)
 	ops->recvmsg = graft_unix_recvmsg;
 	ops->setsockopt = graft_unix_setsockopt;
 	ops->getsockopt = graft_grafted_getsockopt;
+	graft_getsockopt_only(ops);
 	ops->ioctl = graft_grafted_ioctl;
 #ifdef CONFIG_COMPAT
 	ops->compat_ioctl = graft_grafted_ioctl;

@@ -56,6 +56,18 @@ static inline void graft_route_sol_socket(struct socket *sock, bool to_ops)
 }
 #endif
 
+/* Options are read through getsockopt alone. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+static inline void graft_getsockopt_only(struct proto_ops *ops)
+{
+	ops->getsockopt_iter = NULL;
+}
+#else
+static inline void graft_getsockopt_only(struct proto_ops *ops)
+{
+}
+#endif
+
 /* What splice and sendfile send goes through sendmsg, where it is checked. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
 static inline void graft_sendpage_to_sendmsg(struct proto_ops *ops)
@@ -72,13 +84,19 @@ static inline void graft_sendpage_to_sendmsg(struct proto_ops *ops)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 #define graft_inet_transparent(sk)	inet_test_bit(TRANSPARENT, sk)
 #define graft_inet_no_port(sk)		inet_test_bit(BIND_ADDRESS_NO_PORT, sk)
-#define graft_inet_set_no_port(sk, on)	\
-	inet_assign_bit(BIND_ADDRESS_NO_PORT, sk, on)
+static inline void graft_inet_set_no_port(struct sock *sk, bool on)
+{
+	inet_assign_bit(BIND_ADDRESS_NO_PORT, sk, on);
+}
 #else
 #define graft_inet_transparent(sk)	(inet_sk(sk)->transparent)
 #define graft_inet_no_port(sk)		(inet_sk(sk)->bind_address_no_port)
-#define graft_inet_set_no_port(sk, on)	\
-	((void)(inet_sk(sk)->bind_address_no_port = (on)))
+static inline void graft_inet_set_no_port(struct sock *sk, bool on)
+{
+	lock_sock(sk);
+	inet_sk(sk)->bind_address_no_port = on;
+	release_sock(sk);
+}
 #endif
 
 /* Where a socket keeps its flow labels. */
