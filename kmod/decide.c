@@ -317,9 +317,10 @@ static bool graft_rule(const struct graft_wish *wish,
 
 static void graft_ruling_put(const struct graft_ruling *ruling)
 {
-	if (ruling->ep)
+	if (likely(ruling->ep))
 		graft_endpoint_put(ruling->ep);
-	kfree(ruling->name);
+	else
+		kfree(ruling->name);
 }
 
 /**

@@ -140,7 +140,8 @@ bool graft_held_beside(const struct sock *sk, u8 protocol,
 
 		if (gs->protocol != protocol || gs->ep != ep || gs->revoked ||
 		    sock_net(other) != sock_net(sk) ||
-		    ipv6_only_sock(other) != ipv6_only_sock(sk))
+		    (graft_addr_is_any(a) &&
+		     ipv6_only_sock(other) != ipv6_only_sock(sk)))
 			continue;
 		graft_addr_local(&bound, other);
 		held = bound.port == a->port && graft_addr_same_host(&bound, a);
