@@ -202,18 +202,9 @@ u32 graft_abort_denied(struct graft_table *t)
 	return graft_abort(t, &what);
 }
 
-/**
- * graft_abort_missed - abort a socket that an abort has passed over
- * @gs: its state, published
- * @sock: the socket, its decision lock held
- * @since: graft_table.aborts from before its grant was looked up
- *
- * Return: whether it was.
- */
-bool graft_abort_missed(struct graft_socket *gs, struct socket *sock, s64 since)
+/* There were aborts; see graft_abort_missed(). */
+bool graft_abort_again(struct graft_socket *gs, struct socket *sock, s64 since)
 {
-	if (likely(atomic64_read(&gs->table->aborts) == since))
-		return false;
 	if ((s64)READ_ONCE(gs->ep->aborted) <= since &&
 	    !graft_matches_denied(NULL, gs, sock->sk))
 		return false;

@@ -18,11 +18,6 @@
 
 const struct cred *graft_bind_cred;
 
-bool graft_port_is_ephemeral(const struct graft_ep_conf *conf)
-{
-	return !conf->port_lo;
-}
-
 /*
  * Sharing a port goes by uid, and a container's root is the host's. So a socket
  * may share only with sockets of its own endpoint: unless one of those holds
@@ -206,10 +201,15 @@ int graft_bind(struct socket *sock, const struct proto_ops *native,
 	       const struct graft_ep_conf *conf, u8 protocol, u16 wish,
 	       bool lazily, struct graft_why *why)
 {
-	bool inside = wish && wish >= conf->port_lo && wish <= conf->port_hi;
 	struct sock *sk = sock->sk;
 	int err = -EADDRINUSE;
+	bool inside;
 
+	if (conf->port_lo && conf->port_lo == conf->port_hi) {
+		err = graft_bind_port(sock, native, ep, conf, protocol,
+				      conf->port_lo);
+		goto out;
+	}
 	/* a port that the kernel chooses for UDP may be one that others share */
 	if (sk->sk_type == SOCK_DGRAM && graft_port_is_ephemeral(conf) &&
 	    (sk->sk_reuse || sk->sk_reuseport)) {
@@ -219,10 +219,9 @@ int graft_bind(struct socket *sock, const struct proto_ops *native,
 		release_sock(sk);
 	}
 
-	if (conf->port_lo && conf->port_lo == conf->port_hi) {
-		err = graft_bind_port(sock, native, ep, conf, protocol,
-				      conf->port_lo);
-	} else if (conf->port_lo) {
+	if (conf->port_lo) {
+		inside = wish && wish >= conf->port_lo &&
+			 wish <= conf->port_hi;
 		if (wish && !inside && !lazily)
 			return graft_refuse(why, GRAFT_REASON_PORT,
 					    -EADDRNOTAVAIL,
@@ -245,6 +244,7 @@ int graft_bind(struct socket *sock, const struct proto_ops *native,
 	if (!err && sk->sk_type == SOCK_DGRAM && graft_port_is_ephemeral(conf) &&
 	    (sk->sk_reuse || sk->sk_reuseport))
 		err = -EADDRINUSE; /* a second thread, see graft_bound_shared() */
+out:
 	if (err)
 		graft_refuse(why, GRAFT_REASON_ADDRESS, err,
 			     "the target's stack refused the address or port");

@@ -13,7 +13,12 @@ int graft_bind(struct socket *sock, const struct proto_ops *native,
 	       bool lazily, struct graft_why *why);
 void graft_rebind(struct socket *sock, const struct graft_kind *kind,
 		  const struct graft_home *home);
-bool graft_port_is_ephemeral(const struct graft_ep_conf *conf);
+
+/* Does the target's kernel choose the port? */
+static inline bool graft_port_is_ephemeral(const struct graft_ep_conf *conf)
+{
+	return !conf->port_lo;
+}
 
 int graft_bind_init(void);
 void graft_bind_exit(void);

@@ -55,7 +55,10 @@ struct graft_ruling {
 	char			*name;
 };
 
-/* Put the kernel's operations in place for good. */
+/*
+ * Put the kernel's operations in place for good. The socket's hold on the module
+ * is the caller's from now on, see undecided.c.
+ */
 void graft_go_native(struct socket *sock, const struct graft_kind *kind)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
@@ -68,7 +71,6 @@ void graft_go_native(struct socket *sock, const struct graft_kind *kind)
 		graft_route_sol_socket(sock, false);
 	if (gs)
 		graft_socket_free(gs);
-	module_put(THIS_MODULE); /* the caller holds another, see undecided.c */
 }
 
 static int graft_wish_acl(const struct graft_wish *wish,
@@ -228,7 +230,7 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	if (holds)
 		graft_held_add(gs);
 	atomic64_inc(connects ? &ep->connects : &ep->binds);
-	if (unlikely(graft_abort_missed(gs, sock, wish->aborts)))
+	if (graft_abort_missed(gs, sock, wish->aborts))
 		return graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
 				    "the grant was withdrawn meanwhile");
 	graft_event(GRAFT_EVENT_GRAFTED, why, wish->t, sk, ep, NULL, wish->verb,
@@ -255,7 +257,7 @@ err_target:
  * Return: GRAFT_OUT_NATIVE (yet to be put in place), GRAFT_OUT_GRAFTED, or an
  * errno.
  */
-static int graft_apply(struct socket *sock, const struct graft_wish *wish,
+static __always_inline int graft_apply(struct socket *sock, const struct graft_wish *wish,
 		       const struct graft_ruling *ruling, struct graft_why *why)
 {
 	int err;
@@ -289,7 +291,7 @@ static int graft_apply(struct socket *sock, const struct graft_wish *wish,
 /*
  * Ask the rules. Return: whether one matches; then the caller puts the ruling.
  */
-static bool graft_rule(const struct graft_wish *wish,
+static __always_inline bool graft_rule(const struct graft_wish *wish,
 		       enum graft_direction direction,
 		       struct graft_ruling *ruling)
 {
@@ -313,6 +315,24 @@ static bool graft_rule(const struct graft_wish *wish,
 	}
 	rcu_read_unlock();
 	return rule;
+}
+
+/* A dual-stack bind to every address takes IPv4's rules, too. */
+static noinline bool graft_rule_mapped(struct graft_wish *wish,
+				       const struct sock *sk,
+				       struct graft_ruling *ruling)
+{
+	const struct graft_addr *a = wish->a;
+	const struct graft_addr any = { .family = AF_INET, .port = a->port };
+	bool found;
+
+	if (a->family != AF_INET6 || !graft_addr_is_any(a) ||
+	    ipv6_only_sock(sk))
+		return false;
+	wish->a = &any;
+	found = graft_rule(wish, GRAFT_INGRESS, ruling);
+	wish->a = a;
+	return found;
 }
 
 static void graft_ruling_put(const struct graft_ruling *ruling)
@@ -342,22 +362,14 @@ int graft_decide_bind(struct socket *sock, const struct graft_kind *kind,
 		.verb = GRAFT_VERB_LISTEN,
 		.a = a,
 	};
-	const struct graft_addr any = { .family = AF_INET, .port = a->port };
 	struct graft_why why = { };
 	struct graft_ruling ruling;
 	int out;
 
 	wish.aborts = atomic64_read(&wish.t->aborts);
-	/* a dual-stack bind to every address takes IPv4's rules too */
-	if (!graft_rule(&wish, GRAFT_INGRESS, &ruling)) {
-		if (a->family != AF_INET6 || !graft_addr_is_any(a) ||
-		    ipv6_only_sock(sock->sk))
-			return GRAFT_OUT_OPEN;
-		wish.a = &any;
-		if (!graft_rule(&wish, GRAFT_INGRESS, &ruling))
-			return GRAFT_OUT_OPEN;
-		wish.a = a;
-	}
+	if (!graft_rule(&wish, GRAFT_INGRESS, &ruling) &&
+	    !graft_rule_mapped(&wish, sock->sk, &ruling))
+		return GRAFT_OUT_OPEN;
 	out = graft_apply(sock, &wish, &ruling, &why);
 	if (out == GRAFT_OUT_NATIVE) {
 		graft_event(GRAFT_EVENT_NATIVE, &why, wish.t, sock->sk,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Tells whoever listens (netlink group "event", tracepoint graft_decision) what
- * became of a socket and why. Costs two tests where nobody does.
+ * became of a socket and why.
  */
 
 #include <linux/cred.h>
@@ -62,37 +62,21 @@ static int graft_event_fill(struct sk_buff *skb, enum graft_event kind,
 	return 0;
 }
 
-/**
- * graft_event - report a decision
- * @kind: what became of the socket
- * @why: the reason, and where denied the errno
- * @t: the table that ruled
- * @sk: the socket
- * @ep: the endpoint in question, whose denials are counted; or NULL
- * @name: its name where there is no @ep; or NULL
- * @verb: GRAFT_VERB_*
- * @a: the address in question, as the program gave it; or NULL
- */
-void graft_event(enum graft_event kind, const struct graft_why *why,
-		 struct graft_table *t, struct sock *sk,
-		 struct graft_endpoint *ep, const char *name, u8 verb,
-		 const struct graft_addr *a)
+/* graft_event() where somebody listens. */
+void graft_event_report(enum graft_event kind, const struct graft_why *why,
+			struct graft_table *t, struct sock *sk,
+			struct graft_endpoint *ep, const char *name, u8 verb,
+			const struct graft_addr *a)
 {
-	bool heard = graft_nl_heard(t, GRAFT_NL_GROUP_EVENT);
 	struct sk_buff *skb;
 	u32 halves[2];
 	u64 cookie;
-
-	if (ep && kind == GRAFT_EVENT_DENIED)
-		graft_endpoint_denied(ep, why->reason);
-	if (likely(!heard && !trace_graft_decision_enabled()))
-		return;
 
 	name = ep ? ep->name : name ?: "";
 	sock_diag_save_cookie(sk, halves);
 	cookie = (u64)halves[1] << 32 | halves[0];
 	trace_graft_decision(kind, why, cookie, name, verb, a);
-	if (!heard)
+	if (!graft_nl_heard(t, GRAFT_NL_GROUP_EVENT))
 		return;
 
 	skb = graft_nl_notify_new(GRAFT_CMD_EVENT_NTF, NLMSG_GOODSIZE);

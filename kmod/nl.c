@@ -256,14 +256,6 @@ void *graft_nl_dump_put(struct sk_buff *skb, struct netlink_callback *cb,
 	return hdr;
 }
 
-/* Is anybody listening who may hear of this table? */
-bool graft_nl_heard(struct graft_table *t, enum graft_nl_group group)
-{
-	/* netlink keeps one count for all namespaces, so any will do to ask it */
-	return genl_has_listeners(&graft_nl_family, &init_net, group) &&
-	       READ_ONCE(t->owner);
-}
-
 /* Begin a notification of at most @size bytes of attributes; NULL for none. */
 struct sk_buff *graft_nl_notify_new(u8 cmd, size_t size)
 {

@@ -39,7 +39,17 @@ void graft_nl_dump_seq(struct netlink_callback *cb, u64 generation);
 void *graft_nl_dump_put(struct sk_buff *skb, struct netlink_callback *cb,
 			struct graft_table *t, u8 cmd);
 
-bool graft_nl_heard(struct graft_table *t, enum graft_nl_group group);
+/*
+ * Is anybody listening who may hear of this table? Netlink keeps one count for
+ * all namespaces, so any will do to ask it.
+ */
+static inline bool graft_nl_heard(struct graft_table *t,
+				  enum graft_nl_group group)
+{
+	return genl_has_listeners(&graft_nl_family, &init_net, group) &&
+	       READ_ONCE(t->owner);
+}
+
 struct sk_buff *graft_nl_notify_new(u8 cmd, size_t size);
 void graft_nl_notify_send(struct graft_table *t, struct sk_buff *skb,
 			  enum graft_nl_group group);

@@ -113,21 +113,19 @@ static void graft_sock_congestion(struct sock *sk)
 }
 
 /**
- * graft_target_device - find the device that an endpoint names
+ * graft_find_device - find the device that an endpoint names
  * @target: its target
- * @device: the name, empty for none
+ * @device: the name
  * @why: the refusal, where one is returned
  *
- * Return: the index, 0 for none, or -EADDRNOTAVAIL.
+ * Return: the index, or -EADDRNOTAVAIL.
  */
-int graft_target_device(struct net *target, const char *device,
-			struct graft_why *why)
+int graft_find_device(struct net *target, const char *device,
+		      struct graft_why *why)
 {
 	struct net_device *dev;
 	int ifindex;
 
-	if (!device[0])
-		return 0;
 	rcu_read_lock();
 	dev = dev_get_by_name_rcu(target, device);
 	ifindex = dev ? dev->ifindex : 0;
@@ -135,6 +133,43 @@ int graft_target_device(struct net *target, const char *device,
 	return ifindex ?: graft_refuse(why, GRAFT_REASON_ADDRESS,
 				       -EADDRNOTAVAIL,
 				       "the endpoint's device is not in the target");
+}
+
+/* Has @sk a local port or address? */
+static bool graft_is_bound(const struct sock *sk)
+{
+	const struct inet_sock *inet = inet_sk(sk);
+
+	if (inet->inet_num || inet->inet_rcv_saddr || inet->inet_saddr)
+		return true;
+#if IS_ENABLED(CONFIG_IPV6)
+	return sk->sk_family == AF_INET6 &&
+	       !(ipv6_addr_any(&sk->sk_v6_rcv_saddr) &&
+		 ipv6_addr_any(&inet6_sk(sk)->saddr));
+#else
+	return false;
+#endif
+}
+
+/*
+ * A closed sock that is in no table is reached by calls on its socket alone, and
+ * where options pass us, all that change it have the decision lock. Every other
+ * one has to be locked.
+ */
+static bool graft_rehome_lock(struct sock *sk)
+{
+	bool needed = !GRAFT_HAS_SOL_SOCKET || inet_sk(sk)->inet_num ||
+		      READ_ONCE(sk->sk_state) != TCP_CLOSE;
+
+	if (unlikely(needed))
+		lock_sock(sk);
+	return needed;
+}
+
+static void graft_rehome_unlock(struct sock *sk, bool locked)
+{
+	if (unlikely(locked))
+		release_sock(sk);
 }
 
 /**
@@ -157,20 +192,25 @@ int graft_rehome(struct socket *sock, const struct graft_kind *kind,
 {
 	struct sock *sk = sock->sk;
 	const char *detail;
+	bool locked;
 
-	lock_sock(sk);
-	graft_addr_local(&home->bound, sk);
+	locked = graft_rehome_lock(sk);
+	home->bound = (struct graft_addr){ .family = AF_INET };
 	home->locks = sk->sk_userlocks &
 		      (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK);
 	home->reuse = sk->sk_reuse;
 	home->reuseport = sk->sk_reuseport;
 
 	/* a natively bound reuseport socket leaves its group with its port */
-	if (sk->sk_state == TCP_CLOSE && sk->sk_prot == kind->native_prot)
-		graft_unbind(sk);
+	if (graft_is_bound(sk)) {
+		graft_addr_local(&home->bound, sk);
+		if (sk->sk_state == TCP_CLOSE &&
+		    sk->sk_prot == kind->native_prot)
+			graft_unbind(sk);
+	}
 	detail = graft_inspect(sk, kind);
 	if (detail) {
-		release_sock(sk);
+		graft_rehome_unlock(sk, locked);
 		graft_rebind(sock, kind, home);
 		return graft_refuse(why, GRAFT_REASON_STATE, -EOPNOTSUPP,
 				    detail);
@@ -180,7 +220,7 @@ int graft_rehome(struct socket *sock, const struct graft_kind *kind,
 	WRITE_ONCE(sk->sk_mark, conf->mark);
 	WRITE_ONCE(sk->sk_bound_dev_if, ifindex);
 	graft_sock_defaults(sk);
-	release_sock(sk);
+	graft_rehome_unlock(sk, locked);
 	if (kind->type == SOCK_STREAM)
 		graft_sock_congestion(sk);
 	return 0;

@@ -25,7 +25,14 @@ int graft_rehome(struct socket *sock, const struct graft_kind *kind,
 void graft_rehome_undo(struct socket *sock, const struct graft_kind *kind,
 		       struct net *origin, const struct graft_home *home);
 void graft_unbind(struct sock *sk);
-int graft_target_device(struct net *target, const char *device,
-			struct graft_why *why);
+int graft_find_device(struct net *target, const char *device,
+		      struct graft_why *why);
+
+/* The index of an endpoint's device, 0 where it names none, or an errno. */
+static inline int graft_target_device(struct net *target, const char *device,
+				      struct graft_why *why)
+{
+	return device[0] ? graft_find_device(target, device, why) : 0;
+}
 
 #endif /* _GRAFT_REHOME_H */

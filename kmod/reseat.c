@@ -324,7 +324,7 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 		graft_held_add(gs);
 	}
 	err = 0;
-	if (unlikely(graft_abort_missed(gs, sock, aborts)))
+	if (graft_abort_missed(gs, sock, aborts))
 		err = graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
 				   "the grant was withdrawn meanwhile");
 	else

@@ -13,13 +13,12 @@
 #include <linux/slab.h>
 #include <linux/stringhash.h>
 #include <net/net_namespace.h>
-#include <net/netns/generic.h>
 
 #include "acl.h"
 #include "rules.h"
 #include "table.h"
 
-static unsigned int graft_table_net_id __read_mostly;
+unsigned int graft_table_net_id __read_mostly;
 
 /*
  * Guards what namespaces know of one another: every table's list "targeted" and
@@ -71,12 +70,6 @@ static const struct rhashtable_params graft_endpoint_params = {
 	.automatic_shrinking	= true,
 };
 
-/* The table of @net, which lives as long as @net does. */
-struct graft_table *graft_table(const struct net *net)
-{
-	return net_generic(net, graft_table_net_id);
-}
-
 static void graft_endpoint_free(struct rcu_head *rcu)
 {
 	struct graft_endpoint *ep =
@@ -87,10 +80,10 @@ static void graft_endpoint_free(struct rcu_head *rcu)
 	kfree(ep);
 }
 
-void graft_endpoint_put(struct graft_endpoint *ep)
+/* The last reference is gone. */
+void graft_endpoint_release(struct graft_endpoint *ep)
 {
-	if (refcount_dec_and_test(&ep->refs))
-		call_rcu(&ep->rcu, graft_endpoint_free);
+	call_rcu(&ep->rcu, graft_endpoint_free);
 }
 
 /* Make a name of @len bytes, at most 63, ready for a look-up. */

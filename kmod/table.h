@@ -8,6 +8,7 @@
 #include <linux/rhashtable.h>
 #include <linux/un.h>
 #include <linux/xarray.h>
+#include <net/netns/generic.h>
 
 #include "addr.h"
 
@@ -160,7 +161,13 @@ struct graft_table {
 #define GRAFT_MAX_EPHEMERAL	16384
 #define GRAFT_MAX_ENDPOINTS	131072
 
-struct graft_table *graft_table(const struct net *net);
+extern unsigned int graft_table_net_id;
+
+/* The table of @net, which lives as long as @net does. */
+static inline struct graft_table *graft_table(const struct net *net)
+{
+	return net_generic(net, graft_table_net_id);
+}
 
 /**
  * struct graft_name - an endpoint's name, ready for a look-up
@@ -179,7 +186,7 @@ struct graft_endpoint *graft_endpoint_find(struct graft_table *t,
 					   const struct graft_name *name);
 struct graft_endpoint *graft_endpoint_get(struct graft_table *t,
 					  const char *name, size_t len);
-void graft_endpoint_put(struct graft_endpoint *ep);
+void graft_endpoint_release(struct graft_endpoint *ep);
 void graft_endpoint_conf(struct graft_endpoint *ep, struct graft_ep_conf *conf,
 			 char path[GRAFT_UNIX_NAME_MAX]);
 struct net *graft_endpoint_target(struct graft_endpoint *ep,
@@ -197,6 +204,12 @@ void graft_endpoint_remove(struct graft_table *t, struct graft_endpoint *ep);
 void graft_table_changed(struct graft_table *t, struct net *writer);
 struct net *graft_table_owner(struct graft_table *t);
 u32 graft_tables_seq(void);
+
+static inline void graft_endpoint_put(struct graft_endpoint *ep)
+{
+	if (refcount_dec_and_test(&ep->refs))
+		graft_endpoint_release(ep);
+}
 
 int graft_table_init(void);
 void graft_table_exit(void);

@@ -7,8 +7,11 @@
  * are set under that lock: none may slip in between the inspection of a socket
  * and its move.
  *
- * A socket that goes native gives up its hold on the module while a call of ours
- * may be at work on it, so each call holds the module itself.
+ * A socket that goes native gives its hold on the module to the call that decided
+ * so, which puts it when it is done. Another call may be waiting for the lock
+ * meanwhile, and so holds the module itself. Who gets the lock without waiting
+ * needs no hold: an undecided socket that is locked keeps the module, and so does
+ * a grafted one.
  */
 
 #include <linux/module.h>
@@ -34,6 +37,17 @@ static bool graft_undecided_lock(struct socket *sock)
 	return false;
 }
 
+/* The same for who does not hold the module; false also where it would wait. */
+static bool graft_undecided_trylock(struct socket *sock)
+{
+	if (!inode_trylock(SOCK_INODE(sock)))
+		return false;
+	if (likely(graft_is_undecided(sock->ops)))
+		return true;
+	graft_decision_unlock(sock);
+	return false;
+}
+
 /* Run @call on @sock while holding the module; see the top. */
 #define graft_holding_module(call) ({					\
 	int __ret = -EAGAIN;						\
@@ -50,28 +64,38 @@ static const struct proto_ops *graft_native_ops(const struct socket *sock)
 	return graft_kind(sock->sk->sk_family, sock->sk->sk_type)->native;
 }
 
-static int __graft_undecided_bind(struct socket *sock, struct graft_sockaddr *uaddr,
-				  int len)
+/* The decision lock is held. Return: an enum graft_outcome, or an errno. */
+static int __graft_undecided_bind(struct socket *sock,
+				  struct graft_sockaddr *uaddr, int len)
 {
-	const struct graft_kind *kind;
-	struct graft_addr a;
+	const struct graft_kind *kind = graft_kind_undecided(sock->ops);
 	int out = GRAFT_OUT_OPEN;
+	struct graft_addr a;
+
+	/* what cannot be read, or is bound, the native bind refuses */
+	if (!inet_sk(sock->sk)->inet_num &&
+	    len >= (int)sizeof(uaddr->sa_family) &&
+	    uaddr->sa_family == kind->family &&
+	    !graft_addr_parse(&a, sock->sk, uaddr, len) &&
+	    !(a.family == AF_INET && ipv6_only_sock(sock->sk)))
+		out = graft_decide_bind(sock, kind, &a);
+	if (out == GRAFT_OUT_OPEN)
+		out = kind->native->bind(sock, uaddr, len) ?: GRAFT_OUT_OPEN;
+	return out;
+}
+
+static int graft_undecided_bind_waiting(struct socket *sock,
+					struct graft_sockaddr *uaddr, int len)
+{
+	int out;
 
 	if (graft_undecided_lock(sock)) {
-		kind = graft_kind_undecided(sock->ops);
-		/* what cannot be read, or is bound, the native bind refuses */
-		if (!inet_sk(sock->sk)->inet_num &&
-		    len >= (int)sizeof(uaddr->sa_family) &&
-		    uaddr->sa_family == kind->family &&
-		    !graft_addr_parse(&a, sock->sk, uaddr, len) &&
-		    !(a.family == AF_INET && ipv6_only_sock(sock->sk)))
-			out = graft_decide_bind(sock, kind, &a);
-		if (out == GRAFT_OUT_OPEN)
-			out = kind->native->bind(sock, uaddr, len) ?:
-			      GRAFT_OUT_GRAFTED;
+		out = __graft_undecided_bind(sock, uaddr, len);
 		graft_decision_unlock(sock);
-		if (out != GRAFT_OUT_NATIVE)
-			return out < 0 ? out : 0;
+		if (out == GRAFT_OUT_NATIVE)
+			module_put(THIS_MODULE); /* there is another */
+		else
+			return min(out, 0);
 	}
 	return READ_ONCE(sock->ops)->bind(sock, uaddr, len);
 }
@@ -79,7 +103,19 @@ static int __graft_undecided_bind(struct socket *sock, struct graft_sockaddr *ua
 static int graft_undecided_bind(struct socket *sock, struct graft_sockaddr *uaddr,
 				int len)
 {
-	return graft_holding_module(__graft_undecided_bind(sock, uaddr, len));
+	int out;
+
+	if (unlikely(!graft_undecided_trylock(sock)))
+		return graft_holding_module(graft_undecided_bind_waiting(sock,
+									 uaddr,
+									 len));
+	out = __graft_undecided_bind(sock, uaddr, len);
+	graft_decision_unlock(sock);
+	if (out != GRAFT_OUT_NATIVE)
+		return min(out, 0);
+	out = READ_ONCE(sock->ops)->bind(sock, uaddr, len);
+	module_put(THIS_MODULE);
+	return out;
 }
 
 /*
@@ -103,6 +139,8 @@ static int graft_undecided_destination(struct socket *sock, const void *uaddr,
 					       graft_kind_undecided(sock->ops),
 					       &dst);
 	graft_decision_unlock(sock);
+	if (out == GRAFT_OUT_NATIVE)
+		module_put(THIS_MODULE); /* there is another */
 	return out;
 }
 
@@ -122,8 +160,9 @@ static int graft_undecided_refused(struct socket *sock, struct graft_sockaddr *u
 	return err;
 }
 
-static int __graft_undecided_connect(struct socket *sock,
-				     struct graft_sockaddr *uaddr, int len, int flags)
+static int graft_undecided_connect_waiting(struct socket *sock,
+					   struct graft_sockaddr *uaddr, int len,
+					   int flags)
 {
 	int out = GRAFT_OUT_OPEN;
 
@@ -144,8 +183,33 @@ static int __graft_undecided_connect(struct socket *sock,
 static int graft_undecided_connect(struct socket *sock, struct graft_sockaddr *uaddr,
 				   int len, int flags)
 {
-	return graft_holding_module(__graft_undecided_connect(sock, uaddr, len,
-							      flags));
+	int out = GRAFT_OUT_OPEN;
+	struct graft_addr dst;
+
+	if (unlikely(len < (int)sizeof(uaddr->sa_family) ||
+		     uaddr->sa_family == AF_UNSPEC ||
+		     !graft_undecided_trylock(sock)))
+		goto wait;
+	if (!graft_addr_parse(&dst, sock->sk, uaddr, len))
+		out = graft_decide_destination(sock,
+					       graft_kind_undecided(sock->ops),
+					       &dst);
+	graft_decision_unlock(sock);
+	switch (out) {
+	case GRAFT_OUT_GRAFTED:
+		return graft_connect_host(sock, uaddr, len, flags);
+	case GRAFT_OUT_NATIVE:
+		out = READ_ONCE(sock->ops)->connect(sock, uaddr, len, flags);
+		module_put(THIS_MODULE);
+		return out;
+	case GRAFT_OUT_OPEN:
+		goto wait;
+	}
+	return out;
+
+wait:
+	return graft_holding_module(graft_undecided_connect_waiting(sock, uaddr,
+								    len, flags));
 }
 
 static int __graft_undecided_listen(struct socket *sock, int backlog)
@@ -158,6 +222,8 @@ static int __graft_undecided_listen(struct socket *sock, int backlog)
 		graft_decision_unlock(sock);
 		if (out < 0)
 			return out;
+		if (out == GRAFT_OUT_NATIVE)
+			module_put(THIS_MODULE); /* there is another */
 	}
 	return READ_ONCE(sock->ops)->listen(sock, backlog);
 }

@@ -347,10 +347,10 @@ static const struct operation operations[] = {
 	{ "tcp-send", 60, STREAM_EXCHANGE, .forth = LARGE, .back = 1 },
 	{ "tcp-receive", 60, STREAM_EXCHANGE, .forth = 1, .back = LARGE },
 	{ "tcp-serve", 60, STREAM_EXCHANGE, .inwards = true, .forth = 1, .back = LARGE },
-	{ "tcp-bind", 1000, SOCK_STREAM, .inwards = true, .set_up = set_up_program, .step = bind_and_close },
-	{ "udp-bind", 1000, SOCK_DGRAM, .inwards = true, .set_up = set_up_program, .step = bind_and_close },
-	{ "tcp-connect", 250, SOCK_STREAM, .set_up = set_up_program, .step = connect_and_close },
-	{ "udp-connect", 1000, SOCK_DGRAM, .set_up = set_up_program, .step = connect_and_close },
+	{ "tcp-bind", 200, SOCK_STREAM, .inwards = true, .set_up = set_up_program, .step = bind_and_close },
+	{ "udp-bind", 200, SOCK_DGRAM, .inwards = true, .set_up = set_up_program, .step = bind_and_close },
+	{ "tcp-connect", 100, SOCK_STREAM, .set_up = set_up_program, .step = connect_and_close },
+	{ "udp-connect", 200, SOCK_DGRAM, .set_up = set_up_program, .step = connect_and_close },
 };
 
 static void tear_down(struct path *path)

@@ -49,9 +49,9 @@ class Comparison:
 PLANS = {
     "figures": (
         Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT), 9),
-        Comparison("set-up", SETUPS, (HOST, GRAFT, AF_GRAFT), 9),
-        Comparison("table", BINDS, (GRAFT, CROWDED), 9),
-        Comparison("table, AF_GRAFT", BINDS, (AF_GRAFT, AF_CROWDED), 9),
+        Comparison("set-up", SETUPS, (HOST, GRAFT, AF_GRAFT), 45),
+        Comparison("table", BINDS, (GRAFT, CROWDED), 45),
+        Comparison("table, AF_GRAFT", BINDS, (AF_GRAFT, AF_CROWDED), 45),
     ),
     "demo": (Comparison("data", DEMO_EXCHANGES, (HOST, NAT, GRAFT), 5),),
 }

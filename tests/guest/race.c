@@ -289,8 +289,12 @@ static void judge(int fd, long *to_forbidden, long *grafted, long *tainted)
 	room = sizeof(options);
 	if (getsockopt(fd, IPPROTO_IP, IP_OPTIONS, options, &room))
 		room = 0;
-	if (mark_value || device_name[0] || transparent_value || repair_value || room)
-		(*tainted)++;
+	if (!mark_value && !device_name[0] && !transparent_value && !repair_value && !room)
+		return;
+	/* Where SOL_SOCKET does not pass the module, mark and device do get there, and then nothing leaves. */
+	if (send(fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EACCES)
+		return;
+	(*tainted)++;
 }
 
 static void print_errors(const struct lane *lane, const char *which)
