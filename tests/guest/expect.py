@@ -90,7 +90,9 @@ class Sentinel:
             child.close()
             name, client_port = tcp.getsockname()[:2]
             mapped = f"::ffff:{name}" if self.tcp.family != family else name
-            assert source[:2] == (mapped, client_port), f"a connection from {source[:2]} reached an address that is not granted"
+            assert source[:2] == (mapped, client_port), (
+                f"a connection from {source[:2]} reached an address that is not granted"
+            )
 
     def close(self) -> None:
         self.tcp.close()

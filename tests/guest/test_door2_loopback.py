@@ -2,13 +2,13 @@
 """Door 2: inside the container, its own addresses reach what it serves through an endpoint."""
 
 import socket
-from errno import ECONNREFUSED
+from errno import EADDRNOTAVAIL, ECONNREFUSED, EINVAL
 from socket import SOCK_DGRAM, SOCK_STREAM
 
 import pytest
 
 from box import Box, endpoint_of, is_native
-from expect import fails, receive
+from expect import Sentinel, fails, receive
 from tables import egress, ingress
 from world import BOX4, BOX6, HOST4, HOST6
 
@@ -143,3 +143,29 @@ def test_the_host_address_by_an_egress_rule(box: Box) -> None:
     assert endpoint_of(client) == "ep-out"
     box.keep(server.accept()[0]).sendall(b"fine")
     assert receive(client) == b"fine"
+
+
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["tcp", "udp"])
+@pytest.mark.parametrize("asked", ["::ffff:0.0.0.0", "::ffff:127.0.0.1", "::"])
+def test_a_daemon_of_the_hosts_loopback_is_not_reached(box: Box, kind: int, asked: str) -> None:
+    """An IPv6-only server does not take IPv4's place, whatever it asked for: the host's 127.0.0.1 is another's."""
+    daemon = box.keep(Sentinel(box.world.host, 8080, "127.0.0.1"))
+    box.endpoint("ep", "::", 8080)
+    box.rules(ingress("ep", port=8080))
+    server = box.open_socket(socket.AF_INET6, kind)
+    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        server.bind((asked, 8080))
+        if kind == SOCK_STREAM:
+            server.listen(4)
+    except OSError as error:
+        assert error.errno in {EINVAL, EADDRNOTAVAIL}
+    for destination in ("127.0.0.1", BOX4, "::ffff:127.0.0.1"):
+        client = box.open_socket(socket.AF_INET6 if ":" in destination else socket.AF_INET, kind)
+        if kind == SOCK_STREAM:
+            with fails(ECONNREFUSED):
+                client.connect((destination, 8080))
+        else:
+            client.sendto(b"x", (destination, 8080))
+        assert is_native(client)
+    daemon.check(box.world.host, "127.0.0.1")
