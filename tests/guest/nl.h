@@ -245,4 +245,17 @@ static inline void nl_rule(struct nl *nl, __u8 direction, in_addr_t address, __u
 	nl_unnest(nl, nest);
 }
 
+/* The only ACL rule: whatever the target's own addresses serve may be reached. */
+static inline void nl_acl_local(struct nl *nl, int table)
+{
+	struct nlattr *nest;
+
+	nl_graft(nl, GRAFT_CMD_ACL_SET, 0, table);
+	nest = nl_nest(nl, GRAFT_A_ACL);
+	nl_u8(nl, GRAFT_ACL_A_ALLOW, 1);
+	nl_put(nl, GRAFT_ACL_A_LOCAL, "", 0);
+	nl_unnest(nl, nest);
+	nl_end(nl);
+}
+
 #endif

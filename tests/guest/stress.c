@@ -7,16 +7,12 @@
  * and targets, grafts sockets between them and lets them go with the sockets alive. The program makes its own
  * namespaces, leaves none, prints one line of figures, and fails on an errno that no manual page explains.
  */
+#include "netns.h"
 #include "nl.h"
 
-#include <fcntl.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <time.h>
 
 #define WORKERS 2
@@ -28,49 +24,6 @@
 static int host, box, listener;
 static atomic_bool over;
 static atomic_long left, grafted, refused, changes, namespaces;
-
-static int namespace_here(void)
-{
-	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		err(2, "/proc/thread-self/ns/net");
-	return fd;
-}
-
-static void enter(int fd)
-{
-	if (setns(fd, CLONE_NEWNET))
-		err(2, "setns");
-}
-
-/* Move this thread to a fresh namespace whose loopback is up, and return its descriptor. */
-static int namespace_new(void)
-{
-	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-	int fd;
-
-	if (unshare(CLONE_NEWNET))
-		err(2, "unshare");
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request))
-		err(2, "cannot bring lo up");
-	close(fd);
-	return namespace_here();
-}
-
-static void add_address(void)
-{
-	struct ifreq request = { .ifr_name = "lo:1" };
-	struct sockaddr_in *address = (struct sockaddr_in *)&request.ifr_addr;
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	address->sin_family = AF_INET;
-	address->sin_addr.s_addr = htonl(HOST);
-	if (fd < 0 || ioctl(fd, SIOCSIFADDR, &request))
-		err(2, "cannot add an address to lo");
-	close(fd);
-}
 
 static const char *endpoint_name(char *room, int number)
 {
@@ -96,20 +49,6 @@ static void write_rules(struct nl *nl)
 	}
 	nl_end(nl);
 	must(nl_commit(nl), "the rules");
-}
-
-/* The services are at addresses of the host's own, so the ACL must say that these may be reached. */
-static void write_acl(struct nl *nl, int table)
-{
-	struct nlattr *nest;
-
-	nl_graft(nl, GRAFT_CMD_ACL_SET, 0, table);
-	nest = nl_nest(nl, GRAFT_A_ACL);
-	nl_u8(nl, GRAFT_ACL_A_ALLOW, 1);
-	nl_put(nl, GRAFT_ACL_A_LOCAL, "", 0);
-	nl_unnest(nl, nest);
-	nl_end(nl);
-	must(nl_commit(nl), "the ACL");
 }
 
 static void write_endpoint(struct nl *nl, int table, int target, int number)
@@ -254,11 +193,12 @@ static void *destroy(void *argument)
 	(void)argument;
 	for (long round = 0; !atomic_load(&over); round++) {
 		target = namespace_new();
-		add_address();
+		add_address(HOST);
 		nl_open(&nl);
 		table = namespace_new();
 		write_endpoint(&nl, table, target, 0);
-		write_acl(&nl, table);
+		nl_acl_local(&nl, table);
+		must(nl_commit(&nl), "the ACL");
 		for (int i = 0; i < 5; i++) {
 			fds[i] = socket(AF_GRAFT, i & 1 ? SOCK_STREAM : SOCK_DGRAM, 0);
 			if (fds[i] < 0)
@@ -303,7 +243,7 @@ int main(int argc, char **argv)
 	left = cycles;
 	box = namespace_new();
 	host = namespace_new();
-	add_address();
+	add_address(HOST);
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener < 0 || bind(listener, (struct sockaddr *)&any, sizeof(any)) || listen(listener, 128))
 		err(2, "cannot listen in the host");
@@ -311,7 +251,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < ENDPOINTS; i++)
 		write_endpoint(&nl, box, host, i);
 	write_rules(&nl);
-	write_acl(&nl, box);
+	nl_acl_local(&nl, box);
+	must(nl_commit(&nl), "the ACL");
 
 	clock_gettime(CLOCK_MONOTONIC, &begun);
 	server = start(serve, 0);

@@ -6,7 +6,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, ECONNABORTED, ECONNREFUSED, EPROTONOSUPPORT, ESOCKTNOSUPPORT
+from errno import (
+    EACCES,
+    EADDRNOTAVAIL,
+    EAFNOSUPPORT,
+    EAGAIN,
+    ECONNABORTED,
+    ECONNREFUSED,
+    EPROTONOSUPPORT,
+    ESOCKTNOSUPPORT,
+)
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
 
 import pytest
@@ -16,8 +25,9 @@ from box import Box, endpoint_of, state
 from door1 import bind_name, inet
 from expect import asleep, eventually, fails, readable, receive
 from graftnl import Graft
+from netlink import REPLACE
 from netns import Namespace, assert_gone
-from tables import allow, egress, ingress
+from tables import allow, deny, egress, ingress
 from uapi import U
 from world import HOST4, LAN4, PEER4, World, lo_up
 
@@ -239,6 +249,37 @@ def test_abort_of_datagrams(box: Box, connected: bool) -> None:
     box.datagram(box.world.host, HOST4, 5300)
 
 
+@pytest.mark.parametrize("door", [1, 2])
+def test_what_waits_at_an_abort_is_not_received(box: Box, door: int) -> None:
+    granted(box)
+    client = box.datagram(box.world.peer, PEER4)
+    if door == 1:
+        server = box.bound("ep-dns", SOCK_DGRAM)
+    else:
+        server = box.udp()
+        server.bind(("0.0.0.0", 53))
+    for data in (b"one", b"two", b"three"):
+        client.sendto(data, (HOST4, 5300))
+    assert receive(server) == b"one"
+    assert box.delete("ep-dns", abort=True) == 1
+    server.setblocking(False)
+    for flags in (0, socket.MSG_PEEK, socket.MSG_ERRQUEUE, 0):
+        try:
+            assert server.recv(16, flags) == b""
+        except OSError as error:
+            assert error.errno in {ECONNABORTED, EACCES, EAGAIN}
+
+
+def test_what_a_connection_has_received_at_an_abort(box: Box) -> None:
+    """It may not be read either: the grant to receive is gone."""
+    granted(box)
+    sock, accepted = conversation(box)
+    accepted.send(b"too late")
+    assert readable(sock)
+    assert box.delete("ep-out", abort=True) == 1
+    mute(sock, accepted)
+
+
 def test_abort_of_what_is_only_bound(box: Box) -> None:
     granted(box)
     sock = box.tcp()
@@ -303,6 +344,47 @@ def test_a_narrower_acl_aborts_what_it_excludes(box: Box) -> None:
     assert receive(accepted) == b"untouched"
 
 
+def test_a_narrower_acl_aborts_a_client_of_door1(box: Box) -> None:
+    """Without an ACL a name is bound for both verbs, so what it was bound for says nothing of what it does."""
+    granted(box)
+    listener = box.listener(box.world.peer, PEER4)
+    sock = box.bound("ep-out", SOCK_STREAM)
+    sock.connect(listener.getsockname())
+    accepted = box.keep(listener.accept()[0])
+    assert box.acl(allow("ep-out", "listen"), allow("ep-out", "connect", "10.99.0.0/16"), abort=True) == 1
+    mute(sock, accepted)
+
+
+def test_a_narrower_acl_aborts_a_client_that_was_bound_by_a_rule(box: Box) -> None:
+    granted(box)
+    listener = box.listener(box.world.peer, PEER4)
+    sock = box.tcp()
+    sock.bind(("0.0.0.0", 80))
+    sock.connect(listener.getsockname())
+    accepted = box.keep(listener.accept()[0])
+    assert box.acl(allow("ep-http", "listen"), deny("ep-http", "connect"), abort=True) == 1
+    mute(sock, accepted)
+
+
+@pytest.mark.parametrize("door", [1, 2])
+def test_a_narrower_acl_leaves_servers_and_their_children_be(box: Box, door: int) -> None:
+    """Whom a server accepted it did not connect to."""
+    granted(box)
+    if door == 1:
+        server = box.bound("ep-http", SOCK_STREAM)
+    else:
+        server = box.tcp()
+        server.bind(("0.0.0.0", 80))
+    server.listen(4)
+    client = box.client(box.world.peer, HOST4, 8080)
+    child = box.keep(server.accept()[0])
+    assert box.acl(allow("ep-http", "listen"), deny("ep-http", "connect"), abort=True) == 0
+    client.send(b"untouched")
+    assert receive(child) == b"untouched"
+    box.client(box.world.peer, HOST4, 8080)
+    box.keep(server.accept()[0])
+
+
 def test_a_narrower_acl_without_abort(box: Box) -> None:
     granted(box)
     sock, accepted = conversation(box)
@@ -316,7 +398,7 @@ def test_a_narrower_acl_without_abort(box: Box) -> None:
 def test_a_replaced_endpoint_keeps_its_sockets(box: Box) -> None:
     granted(box)
     sock, accepted = conversation(box)
-    box.endpoint("ep-out", HOST4, (7000, 7010), flags=0x100)
+    box.endpoint("ep-out", HOST4, (7000, 7010), flags=REPLACE)
     sock.send(b"untouched")
     assert receive(accepted) == b"untouched"
     late, _ = conversation(box)
