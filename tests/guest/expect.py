@@ -57,11 +57,13 @@ def asleep(thread: threading.Thread) -> None:
 class Sentinel:
     """A TCP listener and a UDP socket of ``namespace`` at ``address``, by default every one, that nothing may reach.
 
+    With a ``device``, nothing may reach them through that.
+
     ``check`` does not wait for what may never come: it sends one connection and one datagram of its own through the
     same queues, and they must be the first to arrive.
     """
 
-    def __init__(self, namespace: Namespace, port: int, address: str = "::") -> None:
+    def __init__(self, namespace: Namespace, port: int, address: str = "::", device: str = "") -> None:
         self.namespace, self.port = namespace, port
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.tcp = namespace.open_socket(family, socket.SOCK_STREAM)
@@ -70,6 +72,7 @@ class Sentinel:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
             sock.bind((address, port))
             sock.setblocking(False)
         self.tcp.listen(16)

@@ -104,6 +104,33 @@ static int disconnect_connect(int fd)
 	return connect(fd, &forbidden.any, length);
 }
 
+static int disconnect_often(int fd)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	int result = 0;
+
+	for (int i = 0; i < 200; i++)
+		result |= connect(fd, &unspec, sizeof(unspec));
+	return result;
+}
+
+/* Half of them differ from the one before in what no stack reads, so that they are judged anew and not remembered. */
+static int send_often(int fd)
+{
+	union address to = allowed;
+	int result = -1;
+
+	for (int i = 0; i < 200; i++) {
+		if (to.any.sa_family == AF_INET)
+			to.v4.sin_zero[0] = i / 2;
+		else
+			to.v6.sin6_flowinfo = htonl(i / 2);
+		if (sendto(fd, "x", 1, MSG_DONTWAIT, &to.any, length) > 0)
+			result = 0;
+	}
+	return result;
+}
+
 static int bind_port(int fd)
 {
 	return bind(fd, &wildcard.any, length);
@@ -188,6 +215,8 @@ static const struct act acts[] = {
 	{ "fastopen-forbidden", SOCK_STREAM, fastopen_forbidden },
 	{ "fastopen-option", SOCK_STREAM, fastopen_option },
 	{ "disconnect-connect", 0, disconnect_connect },
+	{ "disconnect-often", 0, disconnect_often },
+	{ "sendto-often", SOCK_DGRAM, send_often },
 	{ "bind", 0, bind_port },
 	{ "listen", SOCK_STREAM, serve },
 	{ "mark", 0, mark },

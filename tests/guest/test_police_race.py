@@ -14,9 +14,10 @@ import grant
 from box import Box
 from expect import Sentinel
 from grant import V4, V6, Family
+from netlink import REPLACE
 from programs import counts, run
 from tables import allow, egress, ingress
-from world import FAR_PEER4, FAR_PEER6
+from world import FAR_PEER4, FAR_PEER6, FORBIDDEN
 
 LOOPS = int(os.environ.get("GRAFT_RACE_LOOPS", "150"))
 PATIENCE = max(80, LOOPS // 10)
@@ -147,3 +148,22 @@ def test_two_at_once(granted: Box, family: Family, first: str, second: str) -> N
     assert granted.sockets() == []
     shown = granted.stats("ep" if family is V4 else "ep6")
     assert shown["active"] == 0
+
+
+@FAMILIES
+def test_a_datagrams_device(granted: Box, family: Family) -> None:
+    """A disconnect makes UDP forget its device. No datagram leaves by another one in that moment.
+
+    The far LAN is where routing would send them, the endpoint's device is the near one.
+    """
+    far = FAR_PEER4 if family is V4 else FAR_PEER6
+    name = "ep" if family is V4 else "ep6"
+    granted.endpoint(name, family.any, flags=REPLACE, device="lan")
+    granted.acl()
+    sentinel = granted.keep(Sentinel(granted.world.peer, FORBIDDEN, far, "far"))
+    where = f"{far}/{FORBIDDEN}"
+    _, printed = run(
+        granted.ns, "race", "sendto-often", "disconnect-often", 2 * LOOPS, where, where, 8080, patience=PATIENCE
+    )
+    sentinel.check(granted.world.host, far)
+    assert counts(printed)["grafted"] > 0
