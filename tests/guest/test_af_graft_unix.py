@@ -4,6 +4,7 @@
 import array
 import os
 import socket
+import threading
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, EINVAL, EOPNOTSUPP, EPERM
 from socket import SOCK_DGRAM, SOCK_STREAM
 
@@ -11,7 +12,7 @@ import pytest
 
 from box import Box, endpoint_of
 from door1 import bind_name, connect_name
-from expect import fails, receive
+from expect import asleep, fails, receive
 from tables import allow
 
 PATH = b"graft-tests-service"
@@ -191,3 +192,32 @@ def test_no_descriptor_enters_the_container(box: Box) -> None:
         os.close(descriptor)
     assert found == []
     assert data in (b"with", b"")
+
+
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["stream", "dgram"])
+def test_no_descriptor_enters_while_credentials_are_refused(box: Box, kind: int) -> None:
+    """The room for credentials is no room for descriptors, when the wish for them goes while a receive waits."""
+    box.endpoint("ep-unix", path=PATH)
+    server = box.bound("ep-unix", kind)
+    client = host_unix(box, kind)
+    if kind == SOCK_STREAM:
+        server.listen(1)
+    client.connect(ABSTRACT)
+    child = box.keep(server.accept()[0]) if kind == SOCK_STREAM else server
+    got: list[tuple[bytes, list[int], int]] = []
+    child.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    waiter = threading.Thread(target=lambda: got.append(descriptors(child)))
+    waiter.start()
+    asleep(waiter)
+    child.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+    with open("/dev/null") as file:
+        try:
+            client.sendmsg([b"with"], rights(file.fileno()))
+        except OSError:
+            client.send(b"without")
+    waiter.join(20)
+    data, found, _ = got.pop()
+    for descriptor in found:
+        os.close(descriptor)
+    assert found == []
+    assert data in {b"with", b"without"}
