@@ -3,55 +3,20 @@
 
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from errno import EACCES, EADDRNOTAVAIL, EINVAL, ERANGE
-from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET
-from typing import Any
+from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM
 
 import pytest
 
 from box import Box
 from door1 import bind_name
-from expect import eventually, fails
+from events import Events
+from expect import fails
 from graftnl import Graft
 from tables import allow, deny, egress, ingress
 from uapi import U
 from world import BOX4, FAR_PEER4, FORBIDDEN, HOST4, HOST6, LAN4, PEER4
-
-_SO_COOKIE = 57
-
-
-class Events:
-    """Listens in a namespace to one group."""
-
-    def __init__(self, box: Box, group: str) -> None:
-        with box.world.host:
-            self.kernel = Graft()
-        self.kernel.subscribe(group)
-        self.seen: list[tuple[int, dict[str, Any]]] = []
-
-    def of(self, sock: socket.socket) -> dict[str, Any]:
-        """The only event of ``sock``."""
-        cookie = struct.unpack("=Q", sock.getsockopt(SOL_SOCKET, _SO_COOKIE, 8))[0]
-
-        def found() -> list[dict[str, Any]]:
-            self.seen += self.kernel.notices()
-            return [message["event"] for _, message in self.seen if message["event"]["cookie"] == cookie]
-
-        eventually(found, "an event with the socket's cookie", 5)
-        (event,) = found()
-        return event
-
-    def next(self) -> tuple[int, dict[str, Any]]:
-        """The next notification."""
-
-        def found() -> bool:
-            self.seen += self.kernel.notices()
-            return bool(self.seen)
-
-        eventually(found, "a notification", 5)
-        return self.seen.pop(0)
 
 
 @pytest.fixture

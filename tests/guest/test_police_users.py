@@ -108,6 +108,13 @@ def test_an_allow_for_every_endpoint_narrows_every_endpoint(granted: Box) -> Non
     assert not serves(granted, DNS)
 
 
+def make_endpoint(box: Box, table: int) -> None:
+    """``ep-out`` and its rule, in the table of the namespace of a descriptor."""
+    fields = {"name": "ep-out", "type": U.EP_IPV4, "address": socket.inet_aton(HOST4), "port_lo": 0, "port_hi": 0}
+    box.writer.endpoint(table, target_fd=box.world.host.fd, **fields)
+    box.writer.call(U.CMD_RULES_SET, netns_fd=table, rule=[egress("ep-out")])
+
+
 def test_ids_of_the_container(granted: Box) -> None:
     """A rule may speak of the ids that the container's own user namespace gives."""
 
@@ -128,21 +135,68 @@ def test_ids_of_the_container(granted: Box) -> None:
         program = process.Child(enter, own)
         assert ours.recv(1) == b"x"
         table = os.open(f"/proc/{program.pid}/ns/net", os.O_RDONLY)
-        granted.writer.endpoint(
-            table,
-            name="ep-out",
-            type=U.EP_IPV4,
-            address=socket.inet_aton(HOST4),
-            port_lo=0,
-            port_hi=0,
-            target_fd=granted.world.host.fd,
-        )
-        granted.writer.call(U.CMD_RULES_SET, netns_fd=table, rule=[egress("ep-out")])
+        make_endpoint(granted, table)
         rule = allow("ep-out", "connect", uid_lo=uid, own_ids=own)
         granted.writer.call(U.CMD_ACL_SET, netns_fd=table, acl=[rule])
         os.close(table)
         ours.send(b"y")
         assert program.result() == (due, own)
+
+
+def test_a_destination_is_no_leave_to_listen(granted: Box) -> None:
+    """A rule with an address or a port is about connecting, whatever verbs it names or leaves out."""
+    for rule in (
+        allow("ep-http", net=LAN4),
+        allow("ep-http", port=80),
+        allow("ep-http", net="0.0.0.0/0"),
+        allow(None, net=LAN4),
+    ):
+        granted.acl(rule)
+        assert not serves(granted, 0), rule
+        with fails(EACCES):
+            granted.udp().bind(("0.0.0.0", 80))
+        granted.acl(rule, allow("ep-http", "listen"))
+        assert serves(granted, 0), rule
+
+
+def test_a_destination_is_no_bar_to_listening(granted: Box) -> None:
+    for rule in (deny("ep-http", net=LAN4), deny("ep-http", port=80), deny(None, net="0.0.0.0/0")):
+        granted.acl(rule)
+        assert serves(granted, 0), rule
+    granted.acl(deny("ep-http"))
+    assert not serves(granted, 0)
+
+
+@pytest.mark.parametrize("ids", ["uid", "gid"])
+def test_ids_that_the_container_does_not_map(granted: Box, ids: str) -> None:
+    """A rule of the container's own ids never means one who has none there, though such ids read as 65534."""
+
+    def act() -> tuple[int, int]:
+        process.become(WEB, WEB)
+        process.unshare_user(network=True)
+        theirs.send(b"x")
+        theirs.recv(1)
+        sock = socket.socket(AF_INET, SOCK_STREAM, U.IPPROTO_GRAFT)
+        socket.send_fds(theirs, [b"x"], [sock.fileno()])
+        theirs.recv(1)
+        return 0, 0
+
+    listener = granted.listener(granted.world.peer, PEER4)
+    for low, high, due in ((65534, 65534, EACCES), (0, 0xFFFFFFFE, EACCES), (1, 70000, EACCES)):
+        ours, theirs = (granted.keep(one) for one in socket.socketpair())
+        program = process.Child(act)
+        assert ours.recv(1) == b"x"
+        table = os.open(f"/proc/{program.pid}/ns/net", os.O_RDONLY)
+        make_endpoint(granted, table)
+        rule = allow("ep-out", "connect", own_ids=True) | {f"{ids}_lo": low, f"{ids}_hi": high}
+        granted.writer.call(U.CMD_ACL_SET, netns_fd=table, acl=[rule])
+        os.close(table)
+        ours.send(b"y")
+        _, descriptors, _, _ = socket.recv_fds(ours, 16, 4)
+        with socket.socket(AF_INET, SOCK_STREAM, fileno=descriptors[0]) as sock:
+            assert sock.connect_ex(listener.getsockname()) == due, (low, high)
+        ours.send(b"z")
+        program.result()
 
 
 def test_listening_through_a_client_endpoint(granted: Box) -> None:
