@@ -8,6 +8,7 @@ from typing import Any
 from box import Box
 from expect import eventually
 from graftnl import Graft
+from uapi import U
 
 _SO_COOKIE = 57
 
@@ -21,8 +22,8 @@ class Events:
         self.kernel.subscribe(group)
         self.seen: list[tuple[int, dict[str, Any]]] = []
 
-    def of(self, sock: socket.socket) -> dict[str, Any]:
-        """The only event of ``sock``."""
+    def all_of(self, sock: socket.socket) -> list[dict[str, Any]]:
+        """Every event of ``sock`` so far; there must be one."""
         cookie = struct.unpack("=Q", sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8))[0]
 
         def found() -> list[dict[str, Any]]:
@@ -30,8 +31,18 @@ class Events:
             return [message["event"] for _, message in self.seen if message["event"]["cookie"] == cookie]
 
         eventually(found, "an event with the socket's cookie", 5)
-        (event,) = found()
+        return found()
+
+    def of(self, sock: socket.socket) -> dict[str, Any]:
+        """The only event of ``sock``."""
+        (event,) = self.all_of(sock)
         return event
+
+    def denied(self, sock: socket.socket) -> int:
+        """The reason of the denial that is the last event of ``sock``."""
+        event = self.all_of(sock)[-1]
+        assert event["kind"] == U.EVENT_DENIED
+        return int(event["reason"])
 
     def next(self) -> tuple[int, dict[str, Any]]:
         """The next notification."""

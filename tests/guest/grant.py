@@ -77,6 +77,12 @@ V6 = Family(
 )
 
 
+# What lies outside of the grant but is neither the target's own nor special: the ACL alone keeps it out of reach.
+REMOTE = {FAR_PEER4, "8.8.8.8", FAR_PEER6, "2001:db8::1"}
+LOCAL4 = (*(one for one in V4.outside if one not in REMOTE), "10.20.0.255", "127.255.255.255")
+LOCAL6 = (*(one for one in V6.outside if one not in REMOTE and not one.startswith("::ffff:")), "fd00:20::", "ff0e::7")
+
+
 def grant(box: Box) -> None:
     """Write the grant into a box's table."""
     box.endpoint(V4.out, HOST4, proto="tcp")
