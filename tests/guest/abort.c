@@ -185,7 +185,7 @@ static void *container(void *argument)
 		atomic_store(&ready, i);
 		wait_until(&turn, i);
 		/* The deletion takes its time to come to the sockets: that is when to act, now sooner, now later. */
-		spin(i % 32 * 128);
+		spin(i % 2 ? i % 32 * 128 : 0);
 		child = act->run(subject);
 		atomic_store(&done, i);
 	}
@@ -323,6 +323,7 @@ int main(int argc, char **argv)
 		wait_until(&ready, i);
 		nl_endpoint_del(&nl, box, "ep", 1);
 		atomic_store(&turn, i);
+		spin(i % 2 ? 0 : i % 64 * 256);
 		must(nl_commit(&nl), "the deletion");
 		wait_until(&done, i);
 		judge(subject);
