@@ -30,6 +30,7 @@ _CLIENT = "ep-client"
 # path -> namespace, door, port
 _PATHS = {
     plans.HOST: (testbed.HOST, 0, 7001),
+    plans.HOST_BOUND: (testbed.HOST, 3, 7001),
     plans.NAT: (testbed.BRIDGED, 0, 7002),
     plans.GRAFT: (testbed.CONTAINER, 2, 7003),
     plans.AF_GRAFT: (testbed.CONTAINER, 1, 7003),

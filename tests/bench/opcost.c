@@ -11,7 +11,8 @@
  *          [-r ROUNDS]
  *
  * -P is the other machine. Each -p is a path: the namespace in which its program runs, the door that
- * the program takes (0: none), the address that it binds, the address at which the other machine
+ * the program takes (0: none; 3: none, but a client binds its address first, as one of door 1 has
+ * to), the address that it binds, the address at which the other machine
  * reaches it, its port, and for door 1 the endpoints that a server and a client of it bind. Prints
  * one JSON object per batch: instructions per operation.
  */
@@ -95,6 +96,7 @@ static int open_socket(const struct path *path, int type)
 
 	switch (path->door) {
 	case 0:
+	case 3:
 		fd = socket(AF_INET, type, 0);
 		break;
 	case 1:
@@ -124,6 +126,11 @@ static void bind_server(const struct path *path, int fd)
 /* Door 1 leads nowhere until an endpoint is named; through the others a client just connects. */
 static void name_client(const struct path *path, int fd)
 {
+	struct sockaddr_in any_port = path->bind;
+
+	any_port.sin_port = 0;
+	if (path->door == 3 && bind(fd, (const void *)&any_port, sizeof(any_port)) < 0)
+		err(1, "%s: bind", path->name);
 	if (path->door == 1 && bind(fd, (const void *)&path->client, sizeof(path->client)) < 0)
 		err(1, "%s: bind %s", path->name, path->client.sgr_epname);
 }
@@ -140,7 +147,7 @@ static void must_be_grafted(const struct path *path, int fd)
 	unsigned int state = 0;
 	socklen_t length = sizeof(state);
 
-	if (!path->door)
+	if (!path->door || path->door == 3)
 		return;
 	if (getsockopt(fd, IPPROTO_GRAFT, GRAFT_SO_STATE, &state, &length) < 0)
 		err(1, "%s: GRAFT_SO_STATE", path->name);

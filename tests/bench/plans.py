@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HOST = "host"
+HOST_BOUND = "host, bound"  # a client binds its address before it connects, as door 1 has to
 NAT = "nat"
 GRAFT = "graft"  # door 2, as the runner 'graft' takes it
 AF_GRAFT = "af-graft"  # door 1
@@ -32,7 +33,7 @@ DEMO_EXCHANGES = (
     "udp-round-trip-in",
     "udp-round-trip-out",
 )
-SETUPS = ("tcp-bind", "udp-bind", "tcp-connect", "udp-connect")
+CONNECTS = ("tcp-connect", "udp-connect")
 BINDS = ("tcp-bind", "udp-bind")
 
 
@@ -49,7 +50,9 @@ class Comparison:
 PLANS = {
     "figures": (
         Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT), 9),
-        Comparison("set-up", SETUPS, (HOST, GRAFT, AF_GRAFT), 45),
+        Comparison("bind", BINDS, (HOST, GRAFT, AF_GRAFT), 45),
+        Comparison("connect", CONNECTS, (HOST, GRAFT), 45),
+        Comparison("connect, AF_GRAFT", CONNECTS, (HOST_BOUND, AF_GRAFT), 45),
         Comparison("table", BINDS, (GRAFT, CROWDED), 45),
         Comparison("table, AF_GRAFT", BINDS, (AF_GRAFT, AF_CROWDED), 45),
     ),
