@@ -37,12 +37,12 @@ def words(line: str) -> Words:
 @pytest.mark.parametrize(
     ("line", "meaning", "target"),
     [
-        ("e type ipv4 addr 10.0.0.2 port 80", Endpoint("e", IPV4, TEN, PortRange(80, 80)), ""),
-        ("e type ipv4 addr 10.0.0.2 port any", Endpoint("e", IPV4, TEN, PortRange.ANY), ""),
-        ("e type ipv4 addr 10.0.0.2 port dynamic", Endpoint("e", IPV4, TEN, PortRange.ANY), ""),
-        ("e type ipv4 addr 10.0.0.2 port 0", Endpoint("e", IPV4, TEN, PortRange.ANY), ""),
-        ("e addr 10.0.0.2 port 1-9 type ipv4", Endpoint("e", IPV4, TEN, PortRange(1, 9)), ""),
-        ("e t ipv4 ad 10.0.0.2 po 1 pro t", Endpoint("e", IPV4, TEN, PortRange(1, 1), Protocols.TCP), ""),
+        ("e type ipv4 addr 10.0.0.2 port 80", Endpoint("e", IPV4, TEN, PortRange(80, 80)), None),
+        ("e type ipv4 addr 10.0.0.2 port any", Endpoint("e", IPV4, TEN, PortRange.ANY), None),
+        ("e type ipv4 addr 10.0.0.2 port dynamic", Endpoint("e", IPV4, TEN, PortRange.ANY), None),
+        ("e type ipv4 addr 10.0.0.2 port 0", Endpoint("e", IPV4, TEN, PortRange.ANY), None),
+        ("e addr 10.0.0.2 port 1-9 type ipv4", Endpoint("e", IPV4, TEN, PortRange(1, 9)), None),
+        ("e t ipv4 ad 10.0.0.2 po 1 pro t", Endpoint("e", IPV4, TEN, PortRange(1, 1), Protocols.TCP), None),
         (
             "type type ipv6 addr :: port 53 proto udp netns 4 mark 0x10 dev eth0 max-sockets 5 privileged",
             Endpoint(
@@ -58,12 +58,12 @@ def words(line: str) -> Words:
             ),
             "4",
         ),
-        ("e type ipv4 addr 10.0.0.2 port 80 proto both", Endpoint("e", IPV4, TEN, PortRange(80, 80)), ""),
-        ("e type ipv4 addr 10.0.0.2 port 80 proto tcp,udp", Endpoint("e", IPV4, TEN, PortRange(80, 80)), ""),
+        ("e type ipv4 addr 10.0.0.2 port 80 proto both", Endpoint("e", IPV4, TEN, PortRange(80, 80)), None),
+        ("e type ipv4 addr 10.0.0.2 port 80 proto tcp,udp", Endpoint("e", IPV4, TEN, PortRange(80, 80)), None),
         ("e type unix path @a/b netns host", Endpoint("e", UNIX, path=b"a/b"), "host"),
     ],
 )
-def test_endpoints(line: str, meaning: Endpoint, target: str) -> None:
+def test_endpoints(line: str, meaning: Endpoint, target: str | None) -> None:
     assert endpoint.parse(words(line)) == (meaning, target, False)
 
 
@@ -124,7 +124,7 @@ def test_acl_rules(line: str, meaning: AclRule) -> None:
 
 def test_abort_is_no_part_of_what_is_described() -> None:
     asked = endpoint.parse(words("e type unix path @x abort"))
-    assert asked == (Endpoint("e", UNIX, path=b"x"), "", True)
+    assert asked == (Endpoint("e", UNIX, path=b"x"), None, True)
     with pytest.raises(UsageError, match="unknown keyword 'abort'"):
         acl.parse(words("deny abort"))
 
@@ -317,6 +317,7 @@ def test_a_wrong_file_of_rules(content: bytes, sentence: str, tmp_path: Path) ->
          "there is no namespace 'nowhere': expected a name that `ip netns list` shows, a process id, or a path"),
         ("4194305", "there is no process 4194305: No such file or directory"),
         ("/nonexistent/ns", "'/nonexistent/ns' is no namespace file: No such file or directory"),
+        ("", "there is no namespace '': expected a name that `ip netns list` shows, a process id, or a path"),
         (".", "there is no namespace '.': expected a name that `ip netns list` shows, a process id, or a path"),
     ],
 )  # fmt: skip

@@ -51,10 +51,10 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 class Request(NamedTuple):
-    """What is asked for: target selects the endpoint's target namespace, "" for this one."""
+    """What is asked for: target selects the endpoint's target namespace, None is this one."""
 
     endpoint: Endpoint
-    target: str = ""
+    target: str | None = None
     abort: bool = False
 
 
@@ -63,7 +63,7 @@ _FLAGS = ("privileged", "abort")
 
 def parse(words: Words) -> Request:
     given: dict[str, Any] = {"name": words.value("the endpoint's name")}
-    netns = ""
+    netns = None
     seen: set[str] = set()
     while words:
         keyword = words.keyword((*_READERS, "netns", *_FLAGS), "keyword")
@@ -110,7 +110,7 @@ def put(session: Session, words: Words, *, create: bool, replace: bool) -> None:
     if request.abort and not replace:
         raise UsageError("a new endpoint has no live sockets to abort: leave 'abort' out")
     client = session.client(request.target)
-    fd = session.table_fd(elsewhere=bool(request.target))
+    fd = session.table_fd(elsewhere=request.target is not None)
     aborted = client.put_endpoint(request.endpoint, fd, create=create, replace=replace, abort=request.abort)
     say_aborted(session, aborted)
 

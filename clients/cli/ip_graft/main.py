@@ -121,7 +121,7 @@ def _options(arguments: list[str]) -> tuple[list[str], Options]:
     from ip_graft.words import UsageError, match
 
     words = list(arguments)
-    netns = ""
+    netns = None
     flags: set[str] = set()
     while words and words[0].startswith("-") and words[0] != "-":
         word = words.pop(0)

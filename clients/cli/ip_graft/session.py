@@ -18,7 +18,7 @@ from graftd.model import Counters
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    netns: str = ""
+    netns: str | None = None
     json: bool = False
     pretty: bool = False
     statistics: bool = False
@@ -37,15 +37,15 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.stack.close()
 
-    def client(self, target: str = "") -> Client:
+    def client(self, target: str | None = None) -> Client:
         """A client in the namespace that `target` selects, or in this one."""
-        fd = self._opened(target) if target else None
+        fd = None if target is None else self._opened(target)
         return self.stack.enter_context(Client.open(fd))
 
     def table_fd(self, *, elsewhere: bool = False) -> int | None:
         """The table namespace: -n's, or this one. None where the client is in it already;
         `elsewhere` says that the client is not."""
-        if self.options.netns:
+        if self.options.netns is not None:
             return self._opened(self.options.netns)
         return self._kept(netns.open_current()) if elsewhere else None
 
