@@ -77,3 +77,11 @@ def test_a_guest_that_ends_before_its_command_does_is_no_success() -> None:
 
 def test_a_guest_that_does_not_tidy_up_is_no_success() -> None:
     assert _judge(status=0, ended=False, timed_out=True).status == EXIT_TIMEOUT
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_guest_that_dies_while_it_tidies_up_is_no_success(status: int) -> None:
+    verdict = _judge(status=status, ended=False)
+    assert verdict.status == EXIT_LAB
+    assert verdict.sentence == (f"the command ended with {status}, but the guest died before it had tidied up after it")
+    assert verdict.console == ("[1] Linux version 6.12",)

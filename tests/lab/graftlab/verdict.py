@@ -49,6 +49,9 @@ def judge(outcome: Outcome, *, timeout: float) -> Verdict:
         return Verdict(EXIT_TIMEOUT, _late(outcome, timeout), _tail(outcome))
     if outcome.status is None:
         return Verdict(EXIT_LAB, "the guest ended by itself before its command did", _tail(outcome))
+    if not outcome.ended:
+        sentence = f"the command ended with {outcome.status}, but the guest died before it had tidied up after it"
+        return Verdict(EXIT_LAB, sentence, _tail(outcome))
     return Verdict(outcome.status)
 
 
