@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from .process import DIE_WITH_PARENT
 from .qemu import Machine, arguments
 
 # Emulated boots take 4 to 6 seconds on an idle machine, many times that on a busy one.
@@ -22,7 +23,6 @@ BOOT_SECONDS = 240.0
 TIDY_SECONDS = 600.0
 _SYSRQ_GRACE_SECONDS = 3.0
 _TERM_SECONDS = 5.0
-_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 
 # Takes what a port of the guest wrote.
 Sink = Callable[[bytes], None]
@@ -76,7 +76,7 @@ class Guest:
         self._console = machine.console
         self._begun = time.monotonic()
         self._process = subprocess.Popen(
-            [*_DIE_WITH_PARENT, *qemu, *arguments(machine, kvm=kvm)],
+            [*DIE_WITH_PARENT, *qemu, *arguments(machine, kvm=kvm)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -6,6 +6,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Sequence
 
+# However the lab itself ends, what it started ends with it.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 # What a command mounts and starts is gone with it, however it ends.
 _ISOLATED = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -19,7 +21,7 @@ def run_isolated(
     """
     lines = []
     with subprocess.Popen(
-        [*_ISOLATED, *command],
+        [*DIE_WITH_PARENT, *_ISOLATED, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
