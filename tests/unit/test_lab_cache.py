@@ -111,6 +111,84 @@ def test_use_keeps_an_entry(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_a_build_has_a_place_that_no_other_build_had(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    places = []
+
+    def fail(path: Path) -> None:
+        places.append(path)
+        raise RuntimeError("killed")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="killed"):
+            cache.get("kind", "name", "k", fail)
+    assert places[0] != places[1]
+
+
+def test_what_a_killed_lab_left_goes_with_the_next_build_of_its_name(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for name in ("kind.name@k", "kind.name@k.0123abcd", "kind.other@k.0123abcd"):
+        (tmp_path / "unfinished" / name / "half").mkdir(parents=True)
+    cache.get("kind", "name", "k2", lambda path: path.mkdir())
+    assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["kind.other@k.0123abcd"]
+
+
+def _interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(path: Path) -> None:
+        next(path.iterdir()).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", interrupt)
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    for name in ("a", "b"):
+        (path / name).write_text("")
+
+
+@pytest.mark.parametrize("by", ["clean", "prune"])
+def test_a_half_deleted_entry_is_none(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    path = cache.get("kind", "name", "old", _folder)
+    os.utime(path, (0, 0))
+    with monkeypatch.context() as patches:
+        _interrupted(patches)
+        with pytest.raises(KeyboardInterrupt):
+            cache.clean() if by == "clean" else cache.get("kind", "name", "new", _folder)
+    assert not path.exists()
+    assert path not in [entry.path for entry in cache.entries()]
+    assert all(entry.kind == "kind" for entry in cache.entries())
+    assert len(list((tmp_path / "unfinished").iterdir())) == 1
+    cache.clean()
+    assert not list((tmp_path / "unfinished").iterdir())
+    assert not list(cache.entries())
+
+
+def test_cleaning_waits_for_a_build_and_keeps_the_locks(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.get("kind", "name", "old", _folder)
+    begun, finish = threading.Event(), threading.Event()
+
+    def build(path: Path) -> None:
+        begun.set()
+        finish.wait(10)
+        _folder(path)
+
+    builder = threading.Thread(target=lambda: Cache(tmp_path).get("kind", "name", "new", build))
+    builder.start()
+    begun.wait(10)
+    cleaner = threading.Thread(target=cache.clean)
+    cleaner.start()
+    cleaner.join(0.2)
+    assert cleaner.is_alive()
+    finish.set()
+    builder.join()
+    cleaner.join()
+    assert [entry.key for entry in cache.entries()] == ["new"]
+    assert (tmp_path / "locks" / "kind.name").exists()
+
+
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GRAFT_LAB_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -75,19 +76,31 @@ class Cache:
                 if not path.exists():
                     self._build(path, build)
                     self._prune(path)
+                    self._delete_leftovers(f"{kind}.{name}")
         os.utime(path)
         return path
 
     def entries(self) -> Iterator[Entry]:
         """Yield what the cache holds."""
         for path in sorted(self.root.glob("*/*@*")):
+            if path.parent == self._unfinished:
+                continue
             name, _, key = path.name.rpartition("@")
             yield Entry(path.parent.name, name, key, path)
 
     def clean(self) -> None:
-        """Remove everything."""
-        if self.root.exists():
-            shutil.rmtree(self.root)
+        """Remove everything but the locks, which others may hold or wait for; wait for builds that are going on."""
+        for entry in list(self.entries()):
+            with self._lock(f"{entry.kind}.{entry.name}"):
+                self._discard(entry.path)
+        for path in self._unfinished.glob("*@*"):
+            owner = path.name.rpartition("@")[0]
+            with self._lock(owner):
+                self._delete_leftovers(owner)
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.root / "unfinished"
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
@@ -98,25 +111,41 @@ class Cache:
             yield
 
     def _build(self, path: Path, build: Callable[[Path], object]) -> None:
-        unfinished = self.root / "unfinished" / f"{path.parent.name}.{path.name}"
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._unfinished_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(unfinished)
         try:
             build(unfinished)
             unfinished.rename(path)
         finally:
-            _remove(unfinished)
+            _delete(unfinished)
 
     def _prune(self, newest: Path) -> None:
         name = newest.name.rpartition("@")[0]
         horizon = time.time() - _STALE_SECONDS
         for path in newest.parent.glob(f"{name}@*"):
             if path != newest and path.stat().st_mtime < horizon:
-                _remove(path)
+                self._discard(path)
+
+    def _unfinished_of(self, path: Path) -> Path:
+        """Return a place for what is no entry yet or no longer: nobody else's, though an earlier lab was killed."""
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        return self._unfinished / f"{path.parent.name}.{path.name}.{secrets.token_hex(4)}"
+
+    def _discard(self, path: Path) -> None:
+        # Deleting takes long and may be interrupted; what is half deleted must not pass for an entry.
+        if os.path.lexists(path):
+            unfinished = self._unfinished_of(path)
+            path.rename(unfinished)
+            _delete(unfinished)
+
+    def _delete_leftovers(self, owner: str) -> None:
+        """Delete what killed labs left under the lock ``owner``, which the caller holds."""
+        for path in self._unfinished.glob("*@*"):
+            if path.name.rpartition("@")[0] == owner:
+                _delete(path)
 
 
-def _remove(path: Path) -> None:
+def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

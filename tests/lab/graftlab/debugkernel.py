@@ -89,7 +89,7 @@ def missing_settings(fragment: str, result: str) -> list[str]:
 def _build(root: Path, fragment: Path, path: Path) -> None:
     script = _BUILD.format(package=_SOURCE_PACKAGE, jobs=os.cpu_count())
     with (
-        tempfile.TemporaryDirectory(prefix="graft-lab.", dir=path.parent) as name,
+        tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as name,
         Progress("debug kernel") as progress,
     ):
         work = Path(name)
