@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-import subprocess
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from driver.process import call
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BUILD = CHECKOUT / "build"
@@ -47,8 +50,11 @@ class Guest:
         words += ["--icount"] if self.icount else []
         words += ["--cpus", "1"] if self.timed else []
         words += ["--", "env", "PYTHONPATH=/usr/src/graft:/usr/src/graft/tests", *command]
-        stderr = subprocess.STDOUT if log else None
-        return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=stderr, check=False).returncode
+        try:
+            return call(words, log=log)
+        except KeyboardInterrupt:
+            # The lab has said so; a driver has nothing to add.
+            sys.exit(128 + signal.SIGINT)
 
 
 def meaning(status: int) -> str:

@@ -7,12 +7,14 @@ Each suite's log is build/test/NAME.log. The last line counts passed and failed 
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+from driver import process
 from driver.lab import CHECKOUT
 from matrix.counts import Counts, failure
 from matrix.suites import FOLDER, SUITES, Suite
@@ -25,6 +27,16 @@ _TAIL_LINES = 40
 
 def main() -> int:
     """Run the suites that the command line names, or all; return 1 where one fails."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return _main()
+    except KeyboardInterrupt:
+        print("test: interrupted; its guests are ended", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _main() -> int:
     names = sys.argv[1:] or [name for name, suite in SUITES.items() if suite.part_of_all]
     if names == ["list"]:
         for suite in SUITES.values():
@@ -51,7 +63,8 @@ def main() -> int:
 def _run(suites: Sequence[Suite], at_a_time: int) -> Counts:
     """Run ``suites``, so many at a time, in order; say from time to time which are running."""
     total = Counts()
-    with ThreadPoolExecutor(at_a_time) as pool:
+    pool = ThreadPoolExecutor(at_a_time)
+    try:
         running: dict[Future[Counts], Suite] = {pool.submit(_run_one, suite): suite for suite in suites}
         while running:
             done, _ = wait(running, timeout=_NOTE_SECONDS, return_when="FIRST_COMPLETED")
@@ -61,6 +74,12 @@ def _run(suites: Sequence[Suite], at_a_time: int) -> Counts:
             if not done:
                 names = [suite.name for future, suite in running.items() if future.running()]
                 print(f"test: still running: {', '.join(names)}", flush=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        process.end_all()
+        raise
+    finally:
+        pool.shutdown()
     return total
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from driver.lab import BUILD, CHECKOUT, Guest, meaning
+from driver.process import call
 from matrix.counts import Counts, durations, failure, from_closing_line, from_junit
 
 FOLDER = BUILD / "test"
@@ -112,10 +112,7 @@ def _counted(count: Callable[[], Counts]) -> Counts:
 
 def _call(words: Sequence[str], log: IO[str]) -> int:
     log.flush()
-    done = subprocess.run(
-        words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
-    )
-    return done.returncode
+    return call(words, log=log, cwd=CHECKOUT)
 
 
 SUITES = {
