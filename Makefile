@@ -49,7 +49,7 @@ clean: ## remove what was built in the tree; the lab's cache stays
 
 # 'make install DESTDIR=stage' is what the lab puts into its guests; it runs inside the guest's own root.
 .PHONY: install
-install:
+install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for the module
 	install -d $(DESTDIR)$(PYTHON_DIR)
 	cp -r graftd clients/cli/ip_graft $(DESTDIR)$(PYTHON_DIR)/
 	$(PYTHON) -m compileall -q --invalidation-mode checked-hash -s "$(DESTDIR)" \
@@ -59,7 +59,7 @@ install:
 
 .PHONY: install-tests
 install-tests: $(bench_programs)
-	$(MAKE) -C tests/guest install
+	$(MAKE) -C tests/guest install DESTDIR=$(abspath $(DESTDIR))
 	install -d $(DESTDIR)$(TESTS_DIR)
 	if [ -n "$^" ]; then install $^ $(DESTDIR)$(TESTS_DIR)/; fi
 
