@@ -73,7 +73,7 @@ def _run(suites: Sequence[Suite], at_a_time: int) -> Counts:
                 del running[future]
             if not done:
                 names = [suite.name for future, suite in running.items() if future.running()]
-                print(f"test: still running: {', '.join(names)}", flush=True)
+                _say(f"test: still running: {', '.join(names)}")
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         process.end_all()
@@ -89,7 +89,7 @@ def _run_one(suite: Suite) -> Counts:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     path = FOLDER / f"{suite.name}.log"
-    print(f"test: {suite.name}: started ({suite.title})", flush=True)
+    _say(f"test: {suite.name}: started ({suite.title})")
     with open(path, "w", encoding="utf-8") as log:
         try:
             counts = suite.run(folder, log)
@@ -99,9 +99,14 @@ def _run_one(suite: Suite) -> Counts:
     if counts.failed:
         tail = path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         text = "\n".join([*(f"    {line}" for line in tail), text, f"test: {suite.name}: all of it is in {path}"])
-    print(text, flush=True)
+    _say(text)
     named = tuple(f"{suite.name}: {sentence}" for sentence in counts.failures)
     return Counts(counts.passed, counts.failed, counts.skipped, named)
+
+
+def _say(text: str) -> None:
+    # print() writes a line's end by itself, so that the lines of two suites could run together.
+    print(f"{text}\n", end="", flush=True)
 
 
 if __name__ == "__main__":
