@@ -254,3 +254,12 @@ def test_the_codec_leaves_pyroute2_as_it_is() -> None:
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
     ).stdout
     assert printed.splitlines() == ["False True", "True"]
+
+
+def test_without_pyroute2_it_says_what_to_install() -> None:
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'clients/cli'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    # -S leaves out the folder that holds pyroute2.
+    command = [sys.executable, "-S", "-m", "ip_graft", "show"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    sentence = "pyroute2 is missing: install the package python3-pyroute2"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"ip-graft: {sentence}\n")

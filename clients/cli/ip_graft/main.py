@@ -80,6 +80,10 @@ def run(arguments: list[str]) -> int:
 
     try:
         _dispatch(arguments)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyroute2":
+            raise
+        return _complain("pyroute2 is missing: install the package python3-pyroute2", 1)
     except UsageError as error:
         return _complain(str(error), 2)
     except KernelError as error:
