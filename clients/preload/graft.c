@@ -192,6 +192,11 @@ static bool try_kernel(const struct request *request)
 	if (!rules->count && !request->verbose)
 		return true;
 	fd = socket(AF_INET, SOCK_STREAM, IPPROTO_GRAFT);
+	if (fd < 0 && errno == EPROTONOSUPPORT && rules->count) {
+		/* The command would run natively, past rules that may say deny. */
+		say("graft.ko is not loaded, so these rules would not hold: run modprobe graft, or leave -i and -e out");
+		return false;
+	}
 	if (fd < 0) {
 		if (request->verbose)
 			say("the kernel answers IPPROTO_GRAFT with \"%s\": %s", strerror(errno),
