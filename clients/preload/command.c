@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 
 static bool find(const char *command, char *path, size_t size)
@@ -48,6 +50,32 @@ static bool is_static(int fd)
 	return true;
 }
 
+/* The loader itself: what it is told to run does load libraries. */
+static bool is_loader(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	return strncmp(name, "ld-", 3) == 0 || strcmp(name, "ld.so") == 0;
+}
+
+/*
+ * Why the kernel sets AT_SECURE, upon which the loader ignores LD_PRELOAD: security/commoncap.c. What its user is
+ * already changes nothing, and root gains nothing by file capabilities.
+ */
+static const char *privilege_note(int fd, const struct stat *st)
+{
+	struct statvfs fs;
+
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 || (fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOSUID)))
+		return NULL;
+	if (((st->st_mode & S_ISUID) && st->st_uid != getuid()) ||
+	    ((st->st_mode & S_ISGID) && (st->st_mode & S_IXGRP) && st->st_gid != getgid()))
+		return "is setuid or setgid and loads no library for its user";
+	if (getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0)
+		return "has file capabilities and loads no library for its user";
+	return NULL;
+}
+
 const char *graft_command_note(const char *command)
 {
 	char path[4096];
@@ -60,11 +88,9 @@ const char *graft_command_note(const char *command)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
-		note = "is setuid or setgid and loads no library for its user";
-	else if (fgetxattr(fd, "security.capability", NULL, 0) > 0)
-		note = "has file capabilities and loads no library for its user";
-	else if (is_static(fd))
+	if (fstat(fd, &st) == 0)
+		note = privilege_note(fd, &st);
+	if (!note && is_static(fd) && !is_loader(path))
 		note = "is linked statically and loads no library";
 	close(fd);
 	return note;

@@ -119,7 +119,9 @@ static int read_options(struct request *request, int argc, char **argv)
 			    optopt == 'i' ? "ADDR:PORT[-PORT]" : "PREFIX/LEN");
 			return usage_error();
 		default:
-			if (optopt)
+			if (optopt && strncmp(argv[optind - 1], "--", 2) == 0 && strchr(argv[optind - 1], '='))
+				say("%s: this option takes no value: leave out what begins with '='", argv[optind - 1]);
+			else if (optopt)
 				say("there is no option -%c: the options are -i, -e, -v, -h and -V", optopt);
 			else
 				say("there is no option %s: the options are -i, -e, -v, -h and -V", argv[optind - 1]);
