@@ -22,6 +22,8 @@ from matrix.suites import FOLDER, SUITES, Suite
 # A guest that is emulated on two processors leaves much of them idle while its tests wait for something.
 _AT_A_TIME = 2
 _NOTE_SECONDS = 60.0
+# A signal that comes just before a wait is seen just after it.
+_LOOK_SECONDS = 1.0
 _TAIL_LINES = 40
 
 
@@ -66,12 +68,14 @@ def _run(suites: Sequence[Suite], at_a_time: int) -> Counts:
     pool = ThreadPoolExecutor(at_a_time)
     try:
         running: dict[Future[Counts], Suite] = {pool.submit(_run_one, suite): suite for suite in suites}
+        noted = time.monotonic()
         while running:
-            done, _ = wait(running, timeout=_NOTE_SECONDS, return_when="FIRST_COMPLETED")
+            done, _ = wait(running, timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED")
             for future in done:
                 total += future.result()
                 del running[future]
-            if not done:
+            if time.monotonic() - noted > _NOTE_SECONDS:
+                noted = time.monotonic()
                 names = [suite.name for future, suite in running.items() if future.running()]
                 _say(f"test: still running: {', '.join(names)}")
     except BaseException:
