@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from .suites import DEFAULT_SUITE, SUITES
 from .verdict import EXIT_LAB
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
+_RUN_SECONDS = 600.0
 _EXITS = """\
 exit status of 'run':
   that of COMMAND; 99 when the kernel reported a defect of itself or of the module (printed);
@@ -81,7 +83,7 @@ def _request(options: argparse.Namespace) -> session.Request:
         icount=options.icount,
         load_module=not options.no_module,
         share=share,
-        timeout=options.timeout,
+        timeout=options.timeout or (math.inf if shell else _RUN_SECONDS),
         cpus=1 if options.icount else options.cpus or 2,
         memory_mib=options.memory,
         append=tuple(options.append),
@@ -139,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--bare", action="store_true", help="the module alone, no service")
     guest.add_argument("--no-module", action="store_true", help="install graft.ko but do not load it")
     guest.add_argument("--share", type=Path, metavar="DIR", help="show DIR, writable, at /mnt/share")
-    guest.add_argument("--timeout", type=_seconds, default=600.0, metavar="S", help="for COMMAND; default: 600")
+    guest.add_argument("--timeout", type=_seconds, metavar="S", help="for COMMAND, default: 600; a shell has none")
     guest.add_argument("--cpus", type=_positive, metavar="N", help="default: 2")
     guest.add_argument("--memory", type=_positive, default=2048, metavar="MIB", help="default: %(default)s")
     guest.add_argument("--append", action="append", default=[], metavar="ARG", help="one more kernel argument")
