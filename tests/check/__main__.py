@@ -13,13 +13,18 @@ from functools import partial
 from check import rules, tools
 from check.toolbox import Toolbox
 from check.tree import CHECKOUT
+from lab.graftlab.errors import LabError
 
 
 def main() -> int:
     """Run the checks; return 1 where one complains."""
     if subprocess.run([CHECKOUT / "tests" / "prepare"], check=False).returncode:
         return 1
-    toolbox = Toolbox()
+    try:
+        toolbox = Toolbox()
+    except LabError as error:
+        print(f"check: {error.message}", error.hint, sep="\ncheck: ")
+        return 1
     checks: dict[str, Callable[[], Iterable[str]]] = {
         "layout": rules.layout,
         "licences": rules.spdx,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab's command line."""
 
+import errno
 import math
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +21,16 @@ from lab.graftlab import cli
 )
 def test_a_command_has_ten_minutes_and_a_shell_has_no_end(words: list[str], seconds: float) -> None:
     assert cli._request(cli._parser().parse_args(words)).timeout == seconds
+
+
+def test_what_the_system_refuses_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/cache/root")
+
+    monkeypatch.setenv("GRAFT_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(cli, "_list", full)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert cli.main(["list"]) == 125
+    assert capsys.readouterr().err == "lab: it could not go on: [Errno 28] No space left on device: '/cache/root'\n"

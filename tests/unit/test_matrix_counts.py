@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix.counts import Counts, from_closing_line, from_junit
+from matrix.counts import Counts, durations, from_closing_line, from_junit
 
 PASSED = '<testcase classname="test_a" name="test_one"/>'
 FAILED = '<testcase classname="test_a" name="test_two"><failure message="assert 1 == 2&#10;more"/></testcase>'
@@ -60,3 +60,11 @@ def test_an_output_that_closes_otherwise_counts_nothing(text: str) -> None:
 
 def test_counts_without_skips_close_in_the_plain_form() -> None:
     assert str(Counts(passed=3) + Counts(passed=1, failed=1)) == "4 passed, 1 failed"
+
+
+def test_durations_are_those_of_a_whole_report(tmp_path: Path) -> None:
+    path = report(tmp_path, '<testcase classname="test_a" name="test_one" time="2.5"/>')
+    assert durations(path) == [("test_one", 2.5)]
+    path.write_text(path.read_text()[:40])
+    assert durations(path) == []
+    assert durations(tmp_path / "none") == []

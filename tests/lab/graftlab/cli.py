@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.hint:
             say(error.hint)
         return EXIT_LAB
+    except OSError as error:
+        say(f"it could not go on: {error}")
+        return EXIT_LAB
     except KeyboardInterrupt:
         say("interrupted; the guest is ended")
         return 128 + signal.SIGINT
