@@ -129,14 +129,43 @@ def test_abort_is_no_part_of_what_is_described() -> None:
         acl.parse(words("deny abort"))
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", "#1", 'say "x"', "back\\slash", "ümlaut"])
-def test_what_show_prints_can_be_loaded(name: str) -> None:
+ODD_NAMES = [
+    *("a b", "it's", "#1", 'say "x"', "back\\slash", "\\x41", "ümlaut", "$HOME", "a\x1b[2J", "two\nlines", "\x85 b"),
+    *("\udcff", "\udcc3x", "\\\x07'\"# ", "\u2028", "\xa0"),
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_what_show_prints_can_be_loaded(name: str, tmp_path: Path) -> None:
     odd = Rule(Direction.INGRESS, Verdict.ENDPOINT, endpoint=name)
-    assert rule.parse(words(rule.text(odd))) == odd
+    allow = AclRule(allow=True, endpoint=name)
+    file = tmp_path / "lines"
+    file.write_text(f"{rule.text(odd)}\n{rule.text(odd)} # twice\n", encoding="utf-8")
+    assert listing.read_lines(str(file), rule.parse) == [odd, odd]
+    file.write_text(acl.text(allow), encoding="utf-8")
+    assert listing.read_lines(str(file), acl.parse) == [allow]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("", []),
+        (" a  b\tc\r", ["a", "b", "c"]),
+        ("a # b", ["a"]),
+        ("'a b' \"c d\" e' 'f", ["a b", "c d", "e f"]),
+        ("'' \"\"", ["", ""]),
+        (r"a\ b \# \'", ["a b", "#", "'"]),
+        (r""" "\"\\\n" '\x41' """, ['"\\\\n', r"\x41"]),
+        (r"\x41\xc3\xbc\xff", ["Aü\udcff"]),
+    ],
+)
+def test_words_of_a_line(line: str, found: list[str]) -> None:
+    assert listing.split(line) == found
 
 
 def test_a_name_cannot_command_the_terminal() -> None:
     assert values.safe("a\x1b[2J b\udcff") == "a\\x1b[2J\\x20b\\xff"
+    assert values.safe("a\\\x07'\"#") == "a\\x5c\\x07\\x27\\x22\\x23"
     assert values.safe_sentence("no\x07 bell") == "no\\x07 bell"
 
 
@@ -190,6 +219,14 @@ WRONG = [
     ("add e type ipv4 addr 10.0.0.2 port 0-8",
      "an endpoint's port range starts at 1: port 0 stands alone, for any"),
     ("add e type ipv4 addr 10.0.0.2 port ٨٠", "'٨٠' is no port: expected a number, or two as in 8000-8010"),
+    ("add e type ipv4 addr 10.0.0.2 port 1-٨", "'1-٨' is no port: expected a number, or two as in 8000-8010"),
+    ("add e type ipv4 addr 10.0.0.2 port " + "5" * 5000, f"'{'5' * 5000}' is no port: it goes up to 65535"),
+    ("add e type ipv6 addr fe80::1%eth0 port 80",
+     "'fe80::1%eth0' names a device, which an endpoint has apart: write addr fe80::1 dev eth0"),
+    (f"{ADD} mark ٨", "'٨' is no mark: expected a number from 0 to 4294967295"),
+    (f"{ADD} mark +8", "'+8' is no mark: expected a number from 0 to 4294967295"),
+    (f"{ADD} mark 1_0", "'1_0' is no mark: expected a number from 0 to 4294967295"),
+    (f"{ADD} mark {'5' * 5000}", f"'{'5' * 5000}' is no mark: expected a number from 0 to 4294967295"),
     (f"{ADD} proto sctp", "unknown protocol 'sctp': expected tcp, udp or both"),
     (f"{ADD} mark 4294967296", "'4294967296' is no mark: expected a number from 0 to 4294967295"),
     (f"{ADD} mark red", "'red' is no mark: expected a number from 0 to 4294967295"),
@@ -217,6 +254,8 @@ WRONG = [
      "'10.0.0.1/8' has bits set beyond its prefix: 10.0.0.0/8 would be right"),
     ("rule add ingress addr 10.0.0.1/33 native",
      "'10.0.0.1/33' is no prefix: expected one as in 10.0.0.0/8, fd00::/8, 10.0.0.2 or all"),
+    ("rule add egress to fe80::1%eth0 native",
+     "'fe80::1%eth0' names a device, which a prefix cannot: leave the part from '%' out"),
     ("rule add egress port any native",
      "'any' is no port of a destination, which is never 0: leave 'port' out for every port"),
     ("rule add egress port 0-9 native",
@@ -272,8 +311,16 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["help", command]) == 0
         usage = capsys.readouterr().out
         assert usage.startswith("Usage: ip-graft"), command
-        assert run([command, "help"]) == 0
-        assert capsys.readouterr().out == usage
+        for word in ("-h", "--help", *(["help"] if command != "del" else [])):
+            assert run([command, word]) == 0
+            assert capsys.readouterr().out == usage
+
+
+@pytest.mark.parametrize("command", ["del", "show"])
+def test_an_endpoint_may_be_called_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # The namespace is looked up first, so it tells that the word was taken for a name.
+    assert run(["-n", "nowhere", command, "help"]) == 1
+    assert capsys.readouterr().err.startswith("ip-graft: ")
 
 
 def test_keywords_take_what_begins_them() -> None:
@@ -298,7 +345,8 @@ def test_a_file_of_rules(tmp_path: Path) -> None:
     [
         (b"ingress native\negress foo\n",
          "line 2: unknown keyword 'foo': expected to, proto, port, endpoint, native, deny or addr"),
-        (b"ingress native 'x\n", "line 1: No closing quotation"),
+        (b"ingress native 'x\n",
+         r"line 1: what begins at ''x' has no end: close the quotes, or write \\ for a backslash"),
         (b"\xff\n", "cannot be read: it is not UTF-8 text"),
     ],
 )  # fmt: skip
@@ -308,6 +356,12 @@ def test_a_wrong_file_of_rules(content: bytes, sentence: str, tmp_path: Path) ->
     with pytest.raises(UsageError) as caught:
         listing.read_lines(str(file), rule.parse)
     assert str(caught.value) in (f"{file}, {sentence}", f"{file} {sentence}")
+
+
+def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match="standard input cannot be read: it is closed"):
+        listing.read_lines("-", rule.parse)
 
 
 @pytest.mark.parametrize(

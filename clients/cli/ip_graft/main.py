@@ -56,6 +56,8 @@ _HOMES = {
     "freeze": "table",
     "unfreeze": "table",
 }
+# Said alone with these, help is an endpoint's name; the others take more than that.
+_TAKE_A_NAME = ("del", "show")
 _FLAGS = ("json", "pretty", "statistics", "oneline")
 
 
@@ -112,7 +114,7 @@ def _dispatch(arguments: list[str]) -> None:
     if command == "help":
         sys.stdout.write(_help(rest))
         return
-    if words[1:] in (["help"], ["-h"], ["-help"], ["--help"]):
+    if words[1:] in (["-h"], ["-help"], ["--help"]) or (words[1:] == ["help"] and command not in _TAKE_A_NAME):
         sys.stdout.write(_module(command).USAGE)
         return
     with Session(options) as session:

@@ -2,6 +2,7 @@
 """Values as people write them, and back."""
 
 import ipaddress
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -10,26 +11,31 @@ from ip_graft.words import UsageError, build, match
 
 ANY_PORT = ("any", "dynamic")
 
+# int() takes more: other scripts' digits, signs, blanks.
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
+_DECIMAL = re.compile(r"[0-9]+")
+# More than any number here has; int() refuses thousands.
+_DIGITS_MAX = 30
+
 
 def number(word: str, what: str, highest: int = 2**32 - 1) -> int:
     """Decimal, or hexadecimal after 0x."""
-    try:
+    value = -1
+    if _NUMBER.fullmatch(word) and len(word) <= _DIGITS_MAX:
         value = int(word, 16 if word[:2].lower() == "0x" else 10)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= highest or "_" in word:
+    if not 0 <= value <= highest:
         raise UsageError(f"'{word}' is no {what}: expected a number from 0 to {highest}")
     return value
 
 
 def _range(word: str, what: str, highest: int) -> tuple[int, int]:
     low, dash, high = word.partition("-")
-    if not low.isascii() or not low.isdecimal() or (dash and not high.isdecimal()):
+    if not _DECIMAL.fullmatch(low) or (dash and not _DECIMAL.fullmatch(high)):
         raise UsageError(f"'{word}' is no {what}: expected a number, or two as in 8000-8010")
-    first, last = int(low), int(high or low)
-    if last > highest or first > highest:
+    high = high or low
+    if max(len(low), len(high)) > _DIGITS_MAX or max(int(low), int(high)) > highest:
         raise UsageError(f"'{word}' is no {what}: it goes up to {highest}")
-    return first, last
+    return int(low), int(high)
 
 
 def ports(word: str) -> PortRange:
@@ -79,9 +85,13 @@ def verbs(word: str) -> Verbs:
 
 def address(word: str) -> Address:
     try:
-        return ipaddress.ip_address(word)
+        found = ipaddress.ip_address(word)
     except ValueError:
         raise UsageError(f"'{word}' is no address: expected one as in 10.0.0.2 or fd00::2") from None
+    bare, percent, device = word.partition("%")
+    if percent:
+        raise UsageError(f"'{word}' names a device, which an endpoint has apart: write addr {bare} dev {device}")
+    return found
 
 
 def network(word: str) -> Network | None:
@@ -92,6 +102,8 @@ def network(word: str) -> Network | None:
         found = ipaddress.ip_network(word, strict=False)
     except ValueError:
         raise UsageError(f"'{word}' is no prefix: expected one as in 10.0.0.0/8, fd00::/8, 10.0.0.2 or all") from None
+    if "%" in word:
+        raise UsageError(f"'{word}' names a device, which a prefix cannot: leave the part from '%' out")
     if ipaddress.ip_interface(word).ip != found.network_address:
         raise UsageError(f"'{word}' has bits set beyond its prefix: {found} would be right")
     return found
@@ -103,9 +115,9 @@ def network_text(value: Network) -> str:
 
 def safe(word: str) -> str:
     """As one word of a line: quoted where a shell would split it, escaped where a terminal would
-    obey it."""
+    obey it. `listing` reads either."""
     if not word.isprintable():
-        return "".join(one if one.isprintable() and one != " " else _escaped(one) for one in word)
+        return "".join(one if one.isprintable() and one not in _QUOTED else _escaped(one) for one in word)
     return shlex.quote(word) if set(word) & _QUOTED else word
 
 
