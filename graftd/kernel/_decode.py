@@ -140,7 +140,7 @@ def _counters(nest: Nest) -> Counters:
 
 def _endpoint(nest: Nest) -> EndpointEntry:
     kind = EndpointType(nest.number("TYPE"))
-    inet = kind is not EndpointType.UNIX
+    inet = kind in (EndpointType.IPV4, EndpointType.IPV6)
     low = nest.number("PORT_LO")
     endpoint = Endpoint(
         name=nest.text("NAME"),

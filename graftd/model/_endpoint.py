@@ -41,7 +41,7 @@ class Endpoint:
     address, ports and protocols are of the types ipv4 and ipv6; path, of the type unix, is the
     abstract name without its leading NUL. The kernel's own units: mark is SO_MARK, max_sockets
     0 is no limit of the endpoint's own. The target namespace is not part of the value: it is the
-    one that the request comes from.
+    one that the request comes from. Of a type that only a newer module knows, nothing is checked.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Endpoint:
         check_name(self.name)
         if self.type is EndpointType.UNIX:
             self._check_unix()
-        else:
+        elif self.type in (EndpointType.IPV4, EndpointType.IPV6):
             self._check_inet()
         for word, number in (("mark", self.mark), ("max-sockets", self.max_sockets)):
             if not 0 <= number <= UINT32_MAX:

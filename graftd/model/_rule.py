@@ -37,7 +37,7 @@ class Rule:
     def __post_init__(self) -> None:
         if self.verdict is Verdict.ENDPOINT:
             check_name(self.endpoint)
-        elif self.endpoint:
+        elif self.endpoint and self.verdict in (Verdict.NATIVE, Verdict.DENY):
             raise ValueError(f"a rule that says {self.verdict.word} names no endpoint")
         if not self.protocols:
             raise ValueError("a rule holds for tcp, udp or both")

@@ -205,3 +205,26 @@ def test_an_unknown_reason_keeps_its_number() -> None:
     assert Reason(200).value == 200
     assert Reason(200).word == "unknown-200"
     assert Reason(4) is Reason.TARGET_GONE
+
+
+def test_what_a_newer_module_has_can_be_read() -> None:
+    endpoint = {
+        "attrs": [
+            ("GRAFT_EP_A_NAME", b"e\0"),
+            ("GRAFT_EP_A_TYPE", 9),
+            ("GRAFT_EP_A_ADDRESS", b"twelve bytes"),
+            ("GRAFT_EP_A_PORT_LO", 80),
+        ]
+    }
+    rule = {
+        "attrs": [
+            ("GRAFT_RULE_A_DIRECTION", 1),
+            ("GRAFT_RULE_A_VERDICT", 9),
+            ("GRAFT_RULE_A_ENDPOINT", b"e\0"),
+        ]
+    }
+    answer = carried(Request(Command.ENDPOINT_NTF, (("GRAFT_A_ENDPOINT", endpoint), ("GRAFT_A_RULE", rule)), 0))
+    (entry,) = _decode.endpoints(answer)
+    assert (entry.endpoint.name, entry.endpoint.type.word, entry.endpoint.ports) == ("e", "unknown-9", None)
+    (found,) = _decode.rules(answer)
+    assert (found.verdict.word, found.endpoint) == ("unknown-9", "e")
