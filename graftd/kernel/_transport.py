@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 
 from graftd.errors import KernelError
+from graftd.kernel._extack import sentence_for
 from graftd.kernel._genl import Family, family_of, family_request
 from graftd.kernel._messages import FAMILY_NAME
 from graftd.kernel._requests import Request
@@ -22,6 +23,8 @@ NETLINK_GET_STRICT_CHK = 12
 # kernel answers a batch whole before it lets anything be read.
 _BATCH = 100
 _RECEIVE_BYTES = 256 * 1024
+# The kernel answers while it is being sent to, so an answer that is not there is lost.
+_ANSWER_SECONDS = 60.0
 
 
 class Transport:
@@ -52,11 +55,21 @@ class Transport:
         """
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
-            exchange = Exchange(batch, self.family().id, self._numbers(len(batch)))
-            self._send(exchange.data)
-            while not exchange.finished:
-                exchange.feed(self._receive())
-            yield from exchange.replies
+            used = self.family()
+            replies = self._exchange(batch)
+            # So it answers a number that no family has: the module was unloaded since, and maybe loaded again.
+            if all(reply.error is not None and reply.error.errno == errno.ENOENT for reply in replies):
+                self._family = None
+                if self.family().id != used.id:
+                    replies = self._exchange(batch)
+            yield from replies
+
+    def _exchange(self, batch: Sequence[Request]) -> list[Reply]:
+        exchange = Exchange(batch, self.family().id, self._numbers(len(batch)))
+        self._send(exchange.data)
+        while not exchange.finished:
+            exchange.feed(self._answer())
+        return exchange.replies
 
     def join(self, groups: Iterable[str]) -> None:
         for group in groups:
@@ -70,6 +83,7 @@ class Transport:
 
     def receive(self) -> Iterator[Frame]:
         """The messages of one datagram, whoever they answer; waits for it."""
+        self._socket.settimeout(None)
         return frames(self._receive())
 
     def family(self) -> Family:
@@ -78,7 +92,7 @@ class Transport:
             self._send(family_request(sequence))
             answer = None
             while answer is None:
-                answer = next((f for f in self.receive() if f.sequence == sequence), None)
+                answer = next((f for f in frames(self._answer()) if f.sequence == sequence), None)
             self._family = family_of(answer)
         return self._family
 
@@ -100,6 +114,20 @@ class Transport:
             self._socket.setsockopt(socket.SOL_SOCKET, so_sndbufforce, size)
         except PermissionError:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+    def _answer(self) -> bytes:
+        self._socket.settimeout(_ANSWER_SECONDS)
+        try:
+            return self._receive()
+        except TimeoutError:
+            raise KernelError(
+                errno.ETIMEDOUT,
+                f"the kernel did not answer within {_ANSWER_SECONDS:g} seconds: see its log (dmesg)",
+            ) from None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            raise KernelError(errno.ENOBUFS, sentence_for(errno.ENOBUFS)) from None
 
     def _receive(self) -> bytes:
         data, _, flags, _ = self._socket.recvmsg(_RECEIVE_BYTES)
