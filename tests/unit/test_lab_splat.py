@@ -34,6 +34,10 @@ SPLATS = [
     "[    5.1] list_del corruption. prev->next should be ff11, but was dead000000000100",
     "[    5.1] Attempt to release TCP socket in state 10 00000000c2a2a1b4",
     "[    5.1] int3: 0000 [#1] PREEMPT SMP NOPTI",
+    "[    5.1] invalid opcode: 0000 [#1] PREEMPT SMP NOPTI",
+    "[    5.1] divide error: 0000 [#1] PREEMPT SMP NOPTI",
+    "[    5.1] stack segment: 0000 [#1] PREEMPT SMP NOPTI",
+    "[    5.1] kernel tried to execute NX-protected page - exploit attempt? (uid: 0)",
 ]
 HARMLESS = [
     "[    0.000000] Command line: console=ttyS0 oops=panic panic=-1 rcupdate.rcu_cpu_stall_timeout=120",
@@ -44,6 +48,8 @@ HARMLESS = [
     "[    0.1] RCU Lockdep checking is enabled: PROVE_RCU",
     "[    7.1] graft: loading out-of-tree module taints kernel.",
     "[    7.1] nginx[312]: segfault at 0 ip 0000000000000000 sp 00007ffc error 14",
+    "[    7.1] traps: probe[312] trap invalid opcode ip:55d0 sp:7ffc error:0 in probe[55d0+1000]",
+    "[    7.1] traps: probe[312] trap divide error ip:55d0 sp:7ffc error:0 in probe[55d0+1000]",
     "[    7.1] sysrq: Show Blocked State",
     "[    7.1] NMI backtrace for cpu 1",
 ]

@@ -17,7 +17,8 @@ _SIGNS = re.compile(
             _START + r"BUG [\w-]+ \(",  # slab objects
             r"\bkernel BUG at ",
             r"\bOops\b",
-            r"\bint3: 0000 \[#",
+            r"\b(?:int3|invalid opcode|divide error|stack segment): 0000 \[#",
+            r"\bkernel tried to execute NX-protected page\b",
             r"\bKernel panic\b",
             r"\bPANIC: ",
             r"\b[Gg]eneral protection fault\b",
