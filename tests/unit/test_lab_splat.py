@@ -34,6 +34,7 @@ SPLATS = [
     "[    5.1] list_del corruption. prev->next should be ff11, but was dead000000000100",
     "[    5.1] Attempt to release TCP socket in state 10 00000000c2a2a1b4",
     "[    5.1] int3: 0000 [#1] PREEMPT SMP NOPTI",
+    "lab: graft.ko cannot be unloaded, something holds it: rmmod: ERROR: Module graft is in use",
     "[    5.1] invalid opcode: 0000 [#1] PREEMPT SMP NOPTI",
     "[    5.1] divide error: 0000 [#1] PREEMPT SMP NOPTI",
     "[    5.1] stack segment: 0000 [#1] PREEMPT SMP NOPTI",
