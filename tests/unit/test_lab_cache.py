@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.graftlab import session
 from lab.graftlab.cache import Cache, default_root, files_key, recipe_key
 from lab.graftlab.roots import guest_recipe, tools_recipe
 from lab.graftlab.suites import SUITES
@@ -187,6 +188,24 @@ def test_cleaning_waits_for_a_build_and_keeps_the_locks(tmp_path: Path) -> None:
     cleaner.join()
     assert [entry.key for entry in cache.entries()] == ["new"]
     assert (tmp_path / "locks" / "kind.name").exists()
+
+
+def test_retries_of_labs_side_by_side_are_all_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_text
+
+    def slowly(path: Path) -> str:
+        text = read(path)
+        time.sleep(0.05)
+        return text
+
+    (tmp_path / "retries").write_text("1\n")
+    monkeypatch.setattr(Path, "read_text", slowly)
+    threads = [threading.Thread(target=session._count_retry, args=(Cache(tmp_path),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read(tmp_path / "retries") == "4\n"
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

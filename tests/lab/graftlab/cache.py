@@ -72,7 +72,7 @@ class Cache:
         """
         path = self.root / kind / f"{name}@{key}"
         if not path.exists():
-            with self._lock(f"{kind}.{name}"):
+            with self.lock(f"{kind}.{name}"):
                 if not path.exists():
                     self._build(path, build)
                     self._prune(path)
@@ -91,11 +91,11 @@ class Cache:
     def clean(self) -> None:
         """Remove everything but the locks, which others may hold or wait for; wait for builds that are going on."""
         for entry in list(self.entries()):
-            with self._lock(f"{entry.kind}.{entry.name}"):
+            with self.lock(f"{entry.kind}.{entry.name}"):
                 self._discard(entry.path)
         for path in self._unfinished.glob("*@*"):
             owner = path.name.rpartition("@")[0]
-            with self._lock(owner):
+            with self.lock(owner):
                 self._delete_leftovers(owner)
 
     @property
@@ -103,7 +103,8 @@ class Cache:
         return self.root / "unfinished"
 
     @contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
+        """Keep all others out who take the lock of that name."""
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / name, "w") as handle:

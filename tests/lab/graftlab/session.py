@@ -181,6 +181,7 @@ def _writer(handle: int) -> Sink:
 
 def _count_retry(cache: Cache) -> int:
     path = cache.root / _RETRIES_FILE
-    count = int(path.read_text()) + 1 if path.exists() else 1
-    path.write_text(f"{count}\n")
+    with cache.lock(_RETRIES_FILE):
+        count = int(path.read_text()) + 1 if path.exists() else 1
+        path.write_text(f"{count}\n")
     return count
