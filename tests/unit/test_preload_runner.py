@@ -328,6 +328,18 @@ def test_the_library_is_found_beside_the_runner_or_where_it_is_installed(tmp_pat
     assert done.stderr == f"graft: {library}: No such file or directory: install it there or beside graft\n"
 
 
+def test_another_prefix_is_compiled_in_and_the_same_one_is_not_compiled_again(tmp_path: Path) -> None:
+    runner, library = tmp_path / "graft", tmp_path / "libgraft.so"
+    for prefix in ("/first", "/second"):
+        build.make(f"O={tmp_path}", f"PREFIX={prefix}")
+        library.unlink()
+        assert f"graft: {prefix}/lib/graft/libgraft.so: No such file" in build.run(runner, "true").stderr
+    made = runner.stat().st_mtime_ns
+    build.make(f"O={tmp_path}", "PREFIX=/second", "all")
+    assert library.exists()
+    assert runner.stat().st_mtime_ns == made
+
+
 def test_install_puts_everything_below_destdir(tmp_path: Path) -> None:
     build.make(f"DESTDIR={tmp_path}", target="install")
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
