@@ -293,8 +293,8 @@ def test_verbose_tells_of_programs_that_load_no_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [stat.S_ISUID, stat.S_ISGID])
-def test_verbose_tells_of_setuid_programs_of_others_alone(mode: int, tmp_path: Path) -> None:
-    # What the kernel says of itself is AT_SECURE, the 23rd entry of the auxiliary vector.
+def test_verbose_tells_of_programs_that_gain_privileges_alone(mode: int, tmp_path: Path) -> None:
+    # AT_SECURE is how the kernel tells the loader.
     source = tmp_path / "one.c"
     source.write_text("#include <sys/auxv.h>\nint main(void) { return getauxval(AT_SECURE) ? 3 : 0; }\n")
     program = tmp_path / "program"
@@ -304,6 +304,10 @@ def test_verbose_tells_of_setuid_programs_of_others_alone(mode: int, tmp_path: P
     assert done.returncode == 0
     assert "setuid" not in done.stderr
     if os.geteuid() == 0:  # nobody else can give a program away
+        # Version 2, and the capability to bind privileged ports as permitted and effective.
+        os.setxattr(program, "security.capability", struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))
+        done = graft("-v", "--", "program", env={"PATH": f":/nowhere:{tmp_path}"})
+        assert (done.returncode, "capabilities" in done.stderr) == (0, False)
         os.chown(program, 65534, 65534)
         program.chmod(mode | 0o755)
         done = graft("-v", "--", "program", env={"PATH": f":/nowhere:{tmp_path}"})
