@@ -24,6 +24,16 @@ def test_roots_of_different_releases_have_different_keys() -> None:
     assert len({recipe.key() for recipe in recipes}) == 3  # bookworm, trixie for two suites, the tools
 
 
+def test_kernels_are_installed_by_the_machines_apt() -> None:
+    for suite in SUITES.values():
+        hooks = [hook for hook in guest_recipe(suite.release).customize_hooks if "apt-get" in hook]
+        assert len(hooks) == len(suite.release.kernels)
+        for hook in hooks:
+            assert 'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"' in hook
+            assert 'DPkg::Chroot-Directory="$1"' in hook
+            assert "chroot " not in hook
+
+
 @pytest.mark.parametrize("change", ["content", "name", "mode", "link"])
 def test_files_key_changes_with(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a"

@@ -24,6 +24,13 @@ _DPKG_OPTIONS = (
     "path-exclude=/usr/share/locale/*",
     "path-exclude=/usr/lib/firmware/*",
 )
+# apt as mmdebstrap itself calls it: outside, where the machine's mirror lists, certificates and proxies are, with dpkg
+# inside. It writes what dpkg is to read below TMPDIR, which means nothing to dpkg itself.
+_INSTALL = (
+    'env APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" TMPDIR="$1/tmp" apt-get --yes --no-install-recommends '
+    "-o Dir::Bin::dpkg=env -o DPkg::Options::=--unset=TMPDIR -o DPkg::Options::=dpkg "
+    '-o DPkg::Chroot-Directory="$1" install'
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ def guest_recipe(release: Release) -> Recipe:
         wanted = " ".join(f"{package}{release_of}" for package in KERNEL_PACKAGES)
         record = f'"$1/{_KERNEL_RECORDS}/{suite}"'
         version = f"""dpkg-query -f '${{Depends}}' -W {KERNEL_PACKAGES[0]} | grep -o 'linux-image-[^ ,]*' | head -n 1"""
-        hooks.append(f'chroot "$1" apt-get install --yes --no-install-recommends {wanted}')
+        hooks.append(f"{_INSTALL} {wanted}")
         hooks.append(f"""chroot "$1" {version} | sed 's/^linux-image-//' > {record}""")
     hooks += [f'ln -sf /dev/null "$1/etc/systemd/system/{service}.service"' for service in QUIET_SERVICES]
     # mmdebstrap brings the machine's own; a guest has no network but what its tests make.
