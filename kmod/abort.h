@@ -35,6 +35,7 @@ static inline bool graft_abort_missed(struct graft_socket *gs,
 	return unlikely(atomic64_read(&gs->table->aborts) != since) &&
 	       graft_abort_again(gs, sock, since);
 }
+
 u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep);
 u32 graft_abort_cookie(struct graft_table *t, u64 cookie);
 u32 graft_abort_denied(struct graft_table *t);

@@ -189,9 +189,10 @@ static int graft_nl_dump_all(struct netlink_callback *cb)
 
 /*
  * Begin a part of a dump, the first with the question who asks; @all where the
- * dump may be of more than one table. args: 0 the table, 1 whether its namespace
- * is held, 4 whether it was asked; the others are the dump's own. The first part is made on behalf of the
+ * dump may be of more than one table. The first part is made on behalf of the
  * sender. A start operation would be the place, but on 6.1 it has no extack.
+ * args: 0 the table, 1 whether its namespace is held, 4 whether it was asked; the
+ * others are the dump's own.
  */
 int graft_nl_dump_begin(struct netlink_callback *cb, bool all)
 {

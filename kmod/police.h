@@ -68,6 +68,7 @@ static inline bool graft_police_again(const struct graft_socket *gs,
 	return hit && READ_ONCE(sk->sk_mark) == gs->mark &&
 	       READ_ONCE(sk->sk_bound_dev_if) == gs->ifindex;
 }
+
 int graft_police_task(const struct socket *sock, const struct net *target,
 		      bool privileged, struct graft_why *why);
 

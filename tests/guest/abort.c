@@ -343,6 +343,7 @@ int main(int argc, char **argv)
 	close(listener);
 	close(sink);
 	nl_close(&nl);
-	printf("grafted %ld\nalive %ld\nattached %ld\nsends %ld\nreceives %ld\n", grafted, alive, attached, sends, receives);
+	printf("grafted %ld\nalive %ld\nattached %ld\nsends %ld\nreceives %ld\n", grafted, alive, attached, sends,
+	       receives);
 	return 0;
 }

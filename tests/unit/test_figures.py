@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bench.figures import figures
-from bench.plans import AF_GRAFT, GRAFT, HOST, PLANS, Comparison
+from bench.plans import AF_GRAFT, GRAFT, HOST, HOST_BOUND, PLANS, Comparison
 from demo import verdict
 from demo.measures import MEASURES
 
@@ -61,7 +61,7 @@ def test_every_grafted_path_of_the_figures_has_a_limit() -> None:
         ]
         for figure in figures([comparison], lines):
             assert (figure.limit is None) == (figure.path == comparison.paths[0])
-            assert figure.path in (HOST, GRAFT, AF_GRAFT) or figure.limit == 1.05
+            assert figure.path in (HOST, HOST_BOUND, GRAFT, AF_GRAFT) or figure.limit == 1.05
 
 
 def demo_rows(speed: float, instructions: float) -> list[verdict.Row]:
