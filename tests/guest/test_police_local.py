@@ -7,18 +7,21 @@ It is the police alone that holds here: by the type of the route, until a rule o
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from errno import EACCES
+from errno import EACCES, ENETUNREACH
 from socket import AF_INET, AF_INET6, SO_BROADCAST, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
+from typing import Any
 
 import pytest
 
 from box import Box
+from commands import run
 from events import Events
-from expect import fails
+from expect import Sentinel, fails
 from grant import LOCAL4, LOCAL6, destination
+from netlink import REPLACE
 from tables import allow, egress, ingress
 from uapi import U
-from world import FORBIDDEN, HOST4, HOST6, World, set_sysctl
+from world import FAR_HOST6, FORBIDDEN, HOST4, HOST6, PEER4, PEER6, World, set_sysctl
 
 _MSG_FASTOPEN = 0x20000000
 # The port of an ingress rule's server, inside and outside.
@@ -79,20 +82,18 @@ def sockets(box: Box, way: Way, door: int, kind: int) -> Iterator[socket.socket]
     yield sock
 
 
-@pytest.mark.parametrize("acl", ["no ACL", "everything"])
-@pytest.mark.parametrize("door", [1, 2], ids=["door1", "door2"])
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_the_targets_own(box: Box, events: Events, way: Way, door: int, acl: str) -> None:
-    """EACCES, and the reason is that it is local; with or without an ACL, however it is tried."""
-    box.endpoint("ep", way.door1 if door == 1 else way.door2)
-    box.rules(egress("ep"), ingress("ep", port=SERVER))
-    if acl == "everything":
-        box.acl(allow())
+DOORS = pytest.mark.parametrize("door", [1, 2], ids=["door1", "door2"])
+EVERY_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+def all_denied(box: Box, events: Events, way: Way, door: int, addresses: tuple[str, ...]) -> None:
+    """Every act towards these addresses ends with EACCES, because they are local."""
     for kind, acts in ACTS.items():
         for act in acts:
             for sock in sockets(box, way, door, kind):
                 sock.setsockopt(SOL_SOCKET, SO_BROADCAST, 1)
-                for count, address in enumerate(way.local, 1):
+                sock.setblocking(False)
+                for count, address in enumerate(addresses, 1):
                     with fails(EACCES):
                         act(sock, destination(address, FORBIDDEN))
                     denials = [one for one in events.all_of(sock) if one["kind"] == U.EVENT_DENIED]
@@ -101,7 +102,37 @@ def test_the_targets_own(box: Box, events: Events, way: Way, door: int, acl: str
                 sock.close()
 
 
-@pytest.mark.parametrize("door", [1, 2], ids=["door1", "door2"])
+@pytest.mark.parametrize("acl", ["no ACL", "everything"])
+@DOORS
+@EVERY_WAY
+def test_the_targets_own(box: Box, events: Events, way: Way, door: int, acl: str) -> None:
+    """EACCES, and the reason is that it is local; with or without an ACL, however it is tried."""
+    box.endpoint("ep", way.door1 if door == 1 else way.door2)
+    box.rules(egress("ep"), ingress("ep", port=SERVER))
+    if acl == "everything":
+        box.acl(allow())
+    all_denied(box, events, way, door, way.local)
+
+
+@DOORS
+@EVERY_WAY
+@pytest.mark.parametrize("more", [{"mark": 0x1234}, {"device": "lan"}, {"mark": 7, "device": "lan"}], ids=str)
+def test_with_a_mark_or_a_device(box: Box, events: Events, way: Way, door: int, more: dict[str, Any]) -> None:
+    """The look-up with what the endpoint gives its packets finds no less.
+
+    But for an IPv6 address of another device of the host: by this one, there is no way to it at all.
+    """
+    box.endpoint("ep", way.door1 if door == 1 else way.door2, **more)
+    box.rules(egress("ep"), ingress("ep", port=SERVER))
+    other = {FAR_HOST6, "fd00:20::"} if "device" in more else set()
+    all_denied(box, events, way, door, tuple(one for one in way.local if one not in other))
+    for address in other.intersection(way.local):
+        for sock in sockets(box, way, door, SOCK_DGRAM):
+            with fails(ENETUNREACH):
+                sock.connect(destination(address, FORBIDDEN))
+
+
+@DOORS
 def test_link_local_addresses_of_a_device(box: Box, events: Events, door: int) -> None:
     """With a scope they are reachable for the host's programs; the host's own, and the neighbours'."""
     box.endpoint("ep", "::")
@@ -120,3 +151,63 @@ def test_link_local_addresses_of_a_device(box: Box, events: Events, door: int) -
                         act(sock, destination(address, FORBIDDEN, scope))
                     assert events.denied(sock) == U.REASON_LOCAL
                 sock.close()
+
+
+@pytest.fixture
+def routed() -> Iterator[Box]:
+    """A container of a host that routes by mark: 77 is another world, where more is the host's own."""
+    world = World()
+    for version, private in (("-4", "10.77.0.0/16"), ("-6", "fd00:77::/64")):
+        for words in (
+            ("rule", "add", "fwmark", "77", "table", "100", "priority", "10"),
+            ("route", "add", "local", private, "dev", "lo", "table", "100"),
+            # Marked otherwise, the host's own addresses are the neighbour's.
+            ("rule", "add", "fwmark", "78", "table", "101", "priority", "0"),
+            ("route", "add", "default", "via", PEER4 if version == "-4" else PEER6, "table", "101"),
+            ("rule", "add", "table", "local", "priority", "20"),
+            ("rule", "delete", "table", "local", "priority", "0"),
+        ):
+            run(world.host, "ip", version, *words)
+    run(world.host, "ip", "route", "add", "broadcast", "10.78.0.1", "dev", "lan", "table", "100")
+    box = Box(world)
+    yield box
+    box.close()
+    world.close()
+
+
+@pytest.fixture
+def hears(routed: Box) -> Iterator[Events]:
+    """The events of that host's tables; nothing arrives there."""
+    listening = Events(routed, "event")
+    watch = Sentinel(routed.world.host, FORBIDDEN)
+    routed.rules(egress("ep"), ingress("ep", port=SERVER))
+    yield listening
+    listening.kernel.close()
+    try:
+        watch.check(routed.world.peer, HOST4)
+    finally:
+        watch.close()
+
+
+@DOORS
+@EVERY_WAY
+def test_what_a_mark_makes_the_targets_own(routed: Box, hears: Events, way: Way, door: int) -> None:
+    """Only packets with that mark reach it, and those of the endpoint have it."""
+    address = way.door1 if door == 1 else way.door2
+    own = ("fd00:77::1",) if way is WAYS["v6"] else ("10.77.0.1", "10.78.0.1")
+    mapped = tuple(f"::ffff:{one}" for one in own) if way is WAYS["mapped"] else own
+    routed.endpoint("ep", address, mark=77)
+    all_denied(routed, hears, way, door, mapped)
+    routed.endpoint("ep", address, flags=REPLACE)
+    for one in mapped:
+        for sock in sockets(routed, way, door, SOCK_DGRAM):
+            with fails(ENETUNREACH):
+                sock.connect(destination(one, FORBIDDEN))
+
+
+@DOORS
+@EVERY_WAY
+def test_an_own_address_that_a_rule_hides(routed: Box, hears: Events, way: Way, door: int) -> None:
+    """Packets with that mark would leave for the neighbour, who sends them back: it is no less the host's own."""
+    routed.endpoint("ep", way.door1 if door == 1 else way.door2, mark=78)
+    all_denied(routed, hears, way, door, way.local[:2])
