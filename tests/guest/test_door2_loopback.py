@@ -2,15 +2,19 @@
 """Door 2: inside the container, its own addresses reach what it serves through an endpoint."""
 
 import socket
-from errno import EADDRNOTAVAIL, ECONNREFUSED, EINVAL
+from errno import EACCES, EADDRNOTAVAIL, ECONNABORTED, ECONNREFUSED, EINVAL, EOPNOTSUPP, EPIPE
 from socket import SOCK_DGRAM, SOCK_STREAM
 
 import pytest
 
-from box import Box, endpoint_of, is_native
+from box import Box, endpoint_of, is_native, state
 from expect import Sentinel, fails, receive
+from kernelcalls import disconnect
 from tables import egress, ingress
-from world import BOX4, BOX6, HOST4, HOST6
+from uapi import U
+from world import BOX4, BOX6, FORBIDDEN, HOST4, HOST6, PEER4, PEER6, World
+
+_MSG_FASTOPEN = 0x20000000
 
 PATHS = pytest.mark.parametrize(
     ("host", "own"),
@@ -25,6 +29,8 @@ def serve(box: Box, kind: int, host: str, any_address: str = "") -> socket.socke
     box.rules(ingress("ep-http", port=8080))
     any_address = any_address or ("::" if ":" in host else "0.0.0.0")
     server = box.open_socket(socket.AF_INET6 if ":" in any_address else socket.AF_INET, kind)
+    if kind == SOCK_STREAM:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind((any_address, 8080))
     if kind == SOCK_STREAM:
         server.listen(4)
@@ -169,3 +175,58 @@ def test_a_daemon_of_the_hosts_loopback_is_not_reached(box: Box, kind: int, aske
             client.sendto(b"x", (destination, 8080))
         assert is_native(client)
     daemon.check(box.world.host, "127.0.0.1")
+
+
+@PATHS
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["tcp", "udp"])
+def test_a_client_of_its_own_server_reaches_nothing_else(
+    box: Box, watched: World, kind: int, host: str, own: str
+) -> None:
+    """It stands in the host to reach that one port, and has no grant for more: neither out, nor to be reached."""
+    server = serve(box, kind, host)
+    peer = PEER6 if ":" in host else PEER4
+    box.rules(ingress("ep-http", port=8080), egress("ep-http"))
+    client = box.open_socket(server.family, kind)
+    client.connect((own, 8080))
+    elsewhere = [(one, FORBIDDEN) for one in (peer, host, own)] + [(own, 80), (host, 80)]
+    for again in range(2):
+        disconnect(client.fileno())
+        for to in elsewhere:
+            with fails(EACCES):
+                client.connect(to)
+            if kind == SOCK_DGRAM:
+                with fails(EACCES):
+                    client.sendto(b"x", to)
+            else:
+                with fails(EOPNOTSUPP):
+                    client.sendto(b"x", _MSG_FASTOPEN | socket.MSG_NOSIGNAL, to)
+        if kind == SOCK_STREAM and again:
+            with fails(EACCES):
+                client.listen(1)
+        with fails(EINVAL):
+            client.bind((own, 0))
+        client.connect((own, 8080))
+    if kind == SOCK_DGRAM:
+        client.send(b"still")
+        assert receive(server) == b"still"
+    server.close()
+    daemon = box.keep(Sentinel(box.world.host, 80, host))
+    disconnect(client.fileno())
+    with fails(EACCES):
+        client.connect((own, 8080))
+    daemon.check(box.world.host if host in {HOST4, HOST6} else box.world.peer, host)
+
+
+@PATHS
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["tcp", "udp"])
+def test_the_servers_end_ends_its_clients(box: Box, kind: int, host: str, own: str) -> None:
+    """A client of its own server depends on the server's endpoint, and goes with it."""
+    server = serve(box, kind, host)
+    client = box.open_socket(server.family, kind)
+    client.connect((own, 8080))
+    assert [shown["endpoint"] for shown in box.sockets()] == ["ep-http"] * 2
+    assert box.delete("ep-http", abort=True) == 2
+    assert state(client) == U.STATE_REVOKED
+    for attempt in (lambda: client.send(b"x"), lambda: client.connect((own, 8080))):
+        with fails(EACCES, EPIPE, ECONNABORTED):
+            attempt()

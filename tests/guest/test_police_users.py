@@ -12,6 +12,7 @@ import child as process
 from box import Box, endpoint_of, state
 from door1 import bind_name, inet
 from expect import fails, receive
+from grant import V4, V6, Family
 from kernelcalls import disconnect
 from netns import Namespace
 from tables import allow, deny, egress, ingress
@@ -19,6 +20,7 @@ from uapi import U
 from world import FAR_PEER4, FORBIDDEN, HOST4, LAN4, PEER4, World
 
 WEB, DNS = 1001, 1002
+FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
 
 
 @pytest.fixture
@@ -221,13 +223,47 @@ def test_listening_through_a_client_endpoint(granted: Box) -> None:
         client.listen(1)
 
 
-def test_receiving_datagrams_through_a_client_endpoint(granted: Box) -> None:
-    """A UDP bind is what listening is."""
-    granted.acl(allow("ep-http", "connect"))
-    sock = granted.udp()
+@pytest.mark.parametrize("port", [8080, (8080, 8081), 0], ids=["fixed", "range", "any"])
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["tcp", "udp"])
+@FAMILIES
+def test_serving_through_a_client_endpoint(
+    box: Box, watched: World, family: Family, kind: int, port: int | tuple[int, int]
+) -> None:
+    """Listening is what leave is needed for; for datagrams a bind to a port that others know is just that.
+
+    An endpoint of any port is for clients: they may be bound, and have no port that anybody was told.
+    """
+    box.endpoint("ep", family.host, port)
+    box.rules(ingress("ep", port=80), egress("ep"))
+    box.acl(allow("ep", "connect"))
+    sock = box.open_socket(family.family, kind)
     with fails(EACCES):
-        sock.bind(("0.0.0.0", 80))
+        sock.bind((family.any, 80))
     assert state(sock) == U.STATE_UNDECIDED
+    named = box.door1(kind)
+    if kind == SOCK_DGRAM and port:
+        with fails(EACCES):
+            bind_name(named, "ep")
+        assert state(named) == U.STATE_UNDECIDED
+    else:
+        bind_name(named, "ep")
+        if kind == SOCK_STREAM:
+            with fails(EACCES):
+                named.listen(1)
+    assert box.stats("ep")["denials"][U.REASON_ACL] >= 2 - (kind == SOCK_DGRAM and not port)
+    clients = [sock]
+    if state(named) == U.STATE_GRAFTED:
+        clients = [box.keep(inet(named)), sock]
+    named.close()
+    for client in clients:
+        server = box.listener if kind == SOCK_STREAM else box.datagram
+        client.connect(server(box.world.peer, family.peer).getsockname())
+        assert endpoint_of(client) == "ep"
+        if kind == SOCK_STREAM:
+            disconnect(client.fileno())
+            with fails(EACCES):
+                client.listen(1)
+        client.close()
 
 
 def test_connecting_through_a_server_endpoint(granted: Box) -> None:
