@@ -3,8 +3,9 @@
  * Two threads of a container race each other on one socket: race FIRST SECOND LOOPS ALLOWED FORBIDDEN PORT
  *
  * ALLOWED is ADDRESS/PORT that the grant covers, FORBIDDEN one that it does not, PORT a port that an ingress rule
- * grafts. In every loop a fresh socket of door 2 gets both acts at once. What is printed, one NAME COUNT a line, is how
- * the acts and the sockets ended; the caller decides what may be there, and watches FORBIDDEN itself.
+ * grafts. In every loop a fresh socket gets both acts at once: one of door 2, or of door 1 where an act binds to a name.
+ * What is printed, one NAME COUNT a line, is how the acts and the sockets ended; the caller decides what may be there,
+ * and watches FORBIDDEN itself.
  */
 #include <arpa/inet.h>
 #include <err.h>
@@ -12,6 +13,7 @@
 #include <linux/graft.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -33,7 +35,7 @@ union address {
 
 static union address allowed, forbidden, flipping, wildcard;
 static socklen_t length;
-static int kind = SOCK_STREAM;
+static int kind = SOCK_STREAM, door;
 static atomic_int racing, turn, done;
 
 struct act {
@@ -187,6 +189,38 @@ static int addrform(int fd)
 	return setsockopt(fd, IPPROTO_IPV6, IPV6_ADDRFORM, &family, sizeof(family));
 }
 
+static int bind_name(int fd)
+{
+	struct sockaddr_gr address = { .sgr_family = AF_GRAFT, .sgr_epname = "ep" };
+
+	return bind(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static int receive(int fd)
+{
+	char room[16];
+
+	return recv(fd, room, sizeof(room), MSG_DONTWAIT) < 0;
+}
+
+static int poll_it(int fd)
+{
+	struct pollfd one = { .fd = fd, .events = POLLIN | POLLOUT };
+
+	return poll(&one, 1, 0) < 0;
+}
+
+/* Options that are kept for the host socket, and such that are copied to it. */
+static int options(int fd)
+{
+	int value = 16, yes = 1, result;
+
+	result = setsockopt(fd, IPPROTO_IP, IP_TOS, &value, sizeof(value));
+	result |= setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	result |= setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ 65536 }, sizeof(int));
+	return result;
+}
+
 static int close_it(int fd)
 {
 	return shutdown(fd, SHUT_RDWR);
@@ -218,6 +252,11 @@ static const struct act acts[] = {
 	{ "disconnect-often", 0, disconnect_often },
 	{ "sendto-often", SOCK_DGRAM, send_often },
 	{ "bind", 0, bind_port },
+	{ "bind-name", 0, bind_name },
+	{ "bind-name-datagram", SOCK_DGRAM, bind_name },
+	{ "receive", 0, receive },
+	{ "poll", 0, poll_it },
+	{ "options", 0, options },
 	{ "listen", SOCK_STREAM, serve },
 	{ "mark", 0, mark },
 	{ "device", 0, device },
@@ -237,6 +276,8 @@ static const struct act *find(const char *name)
 			continue;
 		if (acts[i].kind)
 			kind = acts[i].kind;
+		if (acts[i].run == bind_name)
+			door = AF_GRAFT;
 		return &acts[i];
 	}
 	errx(2, "there is no act \"%s\"", name);
@@ -354,7 +395,7 @@ int main(int argc, char **argv)
 	if (pthread_create(&thread, NULL, second, &lanes[1]))
 		errx(2, "cannot start a thread");
 	for (long i = 1; i <= loops; i++) {
-		int fd = socket(allowed.any.sa_family, kind, IPPROTO_GRAFT);
+		int fd = door ? socket(door, kind, 0) : socket(allowed.any.sa_family, kind, IPPROTO_GRAFT);
 
 		if (fd < 0)
 			err(1, "socket");

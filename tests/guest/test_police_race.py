@@ -150,6 +150,24 @@ def test_two_at_once(granted: Box, family: Family, first: str, second: str) -> N
     assert shown["active"] == 0
 
 
+@pytest.mark.parametrize("first", ["bind-name", "bind-name-datagram"])
+@pytest.mark.parametrize(
+    "second", ["bind-name", "receive", "poll", "options", "shutdown", "look", "mark", "device", "transparent", "listen"]
+)
+def test_two_at_once_through_door1(granted: Box, first: str, second: str) -> None:
+    """A sock takes the placeholder's place under calls that are at work with it."""
+    if (first, second) == ("bind-name-datagram", "listen"):
+        second = "sendto-allowed"
+    ended = race(granted, V4, first, second)
+    assert (ended["forbidden"], ended["tainted"]) == (0, 0)
+    if second == "bind-name":
+        assert ended["first.ok"] + ended.get("second.ok", 0) == LOOPS
+    elif second not in {"mark", "device", "transparent"}:
+        assert ended["first.ok"] == ended["grafted"] == LOOPS
+    assert granted.sockets() == []
+    assert granted.stats("ep")["active"] == 0
+
+
 @FAMILIES
 def test_a_datagrams_device(granted: Box, family: Family) -> None:
     """A disconnect makes UDP forget its device. No datagram leaves by another one in that moment.
