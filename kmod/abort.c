@@ -34,11 +34,14 @@ u64 graft_cookie(struct sock *sk)
 static void graft_purge(const struct graft_socket *gs, struct sock *sk)
 {
 	struct sk_buff *skb;
-	int err;
+	int err = 0;
 
 	if (gs->protocol == GRAFT_PROTO_UDP) {
-		while ((skb = skb_recv_udp(sk, MSG_DONTWAIT, &err)))
+		/* an error that waits comes before what was received */
+		do {
+			skb = skb_recv_udp(sk, MSG_DONTWAIT, &err);
 			kfree_skb(skb);
+		} while (skb || err != -EAGAIN);
 	} else if (sk->sk_state == TCP_CLOSE) {
 		__skb_queue_purge(&sk->sk_receive_queue);
 		WRITE_ONCE(tcp_sk(sk)->copied_seq, tcp_sk(sk)->rcv_nxt);

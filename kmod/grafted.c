@@ -248,8 +248,7 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 
 	graft_socket_admit_child(child, gs);
 	atomic64_inc(&child->ep->accepts);
-	if (child->protocol)
-		graft_route_sol_socket(newsock, true);
+	graft_route_sol_socket(newsock, true);
 	graft_socket_publish(child, newsock);
 	/*
 	 * 6.1 took the child's operations before it looked up this function.

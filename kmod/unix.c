@@ -200,7 +200,7 @@ static int graft_unix_setsockopt(struct socket *sock, int level, int optname,
 	if (level == SOL_SOCKET && optname == SO_PASSCRED &&
 	    graft_passes_credentials(sock))
 		return -EOPNOTSUPP;
-	if (level == SOL_SOCKET && !gs->native->setsockopt)
+	if (level == SOL_SOCKET)
 		return sock_setsockopt(sock, level, optname, optval, optlen);
 	if (!gs->native->setsockopt)
 		return -EOPNOTSUPP;

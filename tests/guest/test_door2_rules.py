@@ -8,11 +8,10 @@ from errno import EACCES, EADDRNOTAVAIL, ECONNREFUSED, EINVAL, ENOPROTOOPT, EOPN
 import pytest
 
 from box import Box, endpoint_of, is_native, state
-from events import Events
-from expect import fails, receive
+from expect import fails
 from tables import allow, egress, ingress
 from uapi import U
-from world import BOX4, FORBIDDEN, HOST4, HOST6, LAN4, PEER4, PEER6, World, family_of
+from world import BOX4, FORBIDDEN, HOST4, HOST6, LAN4, PEER4, PEER6, World
 
 FAMILIES = pytest.mark.parametrize(("host", "peer"), [(HOST4, PEER4), (HOST6, PEER6)], ids=["v4", "v6"])
 ANY: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
@@ -169,57 +168,6 @@ def test_own_rules_do_not_widen_the_acl(box: Box, watched: World) -> None:
     listener = box.listener(box.world.peer, PEER4)
     sock.connect(listener.getsockname())
     box.keep(listener.accept()[0])
-
-
-@FAMILIES
-def test_own_rules_do_not_lift_a_deny(box: Box, watched: World, host: str, peer: str) -> None:
-    """What the namespace's rules deny is denied to whoever brings rules of its own, too."""
-    box.endpoint("ep", host)
-    box.rules(egress("ep"), egress("deny", peer, FORBIDDEN), ingress("ep"), ingress("deny", port=8080))
-    events = Events(box, "event")
-    lifts = {
-        "by an endpoint": rule(U.VERDICT_ENDPOINT, U.EGRESS, b"ep") + rule(U.VERDICT_ENDPOINT, U.INGRESS, b"ep"),
-        "by native": rule(U.VERDICT_NATIVE, U.EGRESS) + rule(U.VERDICT_NATIVE, U.INGRESS),
-        "by saying nothing": rule(U.VERDICT_ENDPOINT, U.EGRESS, b"ep", (1, 1)),
-    }
-    try:
-        for name, own in lifts.items():
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                for verb in (U.VERB_LISTEN, U.VERB_CONNECT):
-                    sock = box.open_socket(family_of(host), kind)
-                    sock.setsockopt(U.IPPROTO_GRAFT, U.SO_RULES, own)
-                    with fails(EACCES):
-                        if verb == U.VERB_LISTEN:
-                            sock.bind((ANY[sock.family], 8080))
-                        elif kind == socket.SOCK_DGRAM:
-                            sock.sendto(b"x", (peer, FORBIDDEN))
-                        else:
-                            sock.connect((peer, FORBIDDEN))
-                    event = events.of(sock)
-                    assert (event["kind"], event["reason"], event["errno"]) == (
-                        U.EVENT_DENIED,
-                        U.REASON_RULE,
-                        EACCES,
-                    ), name
-                    assert (event["verb"], state(sock)) == (verb, U.STATE_UNDECIDED)
-    finally:
-        events.kernel.close()
-
-
-def test_own_rules_do_not_lift_a_deny_of_a_later_destination(box: Box, watched: World) -> None:
-    """Grafted by its own rules, a socket is still under the namespace's."""
-    box.endpoint("ep")
-    box.rules(egress("deny", PEER4, FORBIDDEN))
-    server = box.datagram(box.world.peer, PEER4)
-    sock = box.udp()
-    sock.setsockopt(U.IPPROTO_GRAFT, U.SO_RULES, rule(U.VERDICT_ENDPOINT, U.EGRESS, b"ep"))
-    sock.sendto(b"x", server.getsockname())
-    assert endpoint_of(sock) == "ep"
-    assert receive(server) == b"x"
-    with fails(EACCES):
-        sock.sendto(b"x", (PEER4, FORBIDDEN))
-    with fails(EACCES):
-        sock.connect((PEER4, FORBIDDEN))
 
 
 def test_bad_own_rules(box: Box) -> None:
