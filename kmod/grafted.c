@@ -221,7 +221,7 @@ int graft_grafted_listen(struct socket *sock, int backlog)
 	struct graft_socket *gs = graft_socket_of(sock);
 
 	return graft_police_listen(gs, sock->sk) ?:
-	       gs->native->listen(sock, backlog);
+	       graft_done(gs, sock, gs->native->listen(sock, backlog));
 }
 
 /* A child has no state until it gets one here; made first, lest it fail late. */
