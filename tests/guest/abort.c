@@ -24,7 +24,7 @@ static struct sockaddr_in service = { .sin_family = AF_INET };
 static int box, host, listener, loops;
 /* The loop in hand: its socket, the one accepted from it, its client; how far each of the two threads has come. */
 static int subject, child, used;
-static atomic_int ready, turn, done, judged;
+static atomic_int ready, turn, started, done, judged;
 static atomic_bool over;
 
 /* How a socket is prepared before the endpoint is deleted, and what is done to it meanwhile. */
@@ -185,7 +185,9 @@ static void *container(void *argument)
 		atomic_store(&ready, i);
 		wait_until(&turn, i);
 		/* The deletion takes its time to come to the sockets: that is when to act, now sooner, now later. */
-		spin(i % 2 ? i % 32 * 128 : 0);
+		if (i % 2)
+			spin(i % 32 * 128);
+		atomic_store(&started, i);
 		child = act->run(subject);
 		atomic_store(&done, i);
 	}
@@ -323,7 +325,10 @@ int main(int argc, char **argv)
 		wait_until(&ready, i);
 		nl_endpoint_del(&nl, box, "ep", 1);
 		atomic_store(&turn, i);
-		spin(i % 2 ? 0 : i % 64 * 256);
+		if (i % 2 == 0) {
+			wait_until(&started, i);
+			spin(i % 64 * 64);
+		}
 		/* However busy the machine is, some acts are over by then. */
 		if (i % 8 == 7)
 			wait_until(&done, i);

@@ -31,7 +31,7 @@ def unload() -> bool:
     return True
 
 
-def load(name: str = "graft") -> bool:
+def load(name: str = "graft", *parameters: str) -> bool:
     """modprobe; whether it is there afterwards."""
-    subprocess.run(["modprobe", name], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(["modprobe", name, *parameters], check=False, stderr=subprocess.DEVNULL)
     return is_loaded(name)

@@ -196,22 +196,29 @@ static inline void nl_graft(struct nl *nl, __u8 command, __u16 flags, int table)
 	nl_u32(nl, GRAFT_A_NETNS_FD, table);
 }
 
-/* An endpoint of type ipv4 in the table of the namespace ``table``, with ports ``low`` to ``high``. */
-static inline void nl_endpoint(struct nl *nl, int table, int target, const char *name, in_addr_t address, __u16 low,
-			       __u16 high)
+/* An endpoint in the table of the namespace ``table``, with ports ``low`` to ``high``; ``size`` tells its family. */
+static inline void nl_endpoint_at(struct nl *nl, int table, int target, const char *name, const void *address,
+				  size_t size, __u16 low, __u16 high)
 {
 	struct nlattr *nest;
 
 	nl_graft(nl, GRAFT_CMD_ENDPOINT_NEW, NLM_F_CREATE | NLM_F_REPLACE, table);
 	nest = nl_nest(nl, GRAFT_A_ENDPOINT);
 	nl_string(nl, GRAFT_EP_A_NAME, name);
-	nl_u8(nl, GRAFT_EP_A_TYPE, GRAFT_EP_IPV4);
-	nl_put(nl, GRAFT_EP_A_ADDRESS, &address, sizeof(address));
+	nl_u8(nl, GRAFT_EP_A_TYPE, size == sizeof(in_addr_t) ? GRAFT_EP_IPV4 : GRAFT_EP_IPV6);
+	nl_put(nl, GRAFT_EP_A_ADDRESS, address, size);
 	nl_u16(nl, GRAFT_EP_A_PORT_LO, low);
 	nl_u16(nl, GRAFT_EP_A_PORT_HI, high);
 	nl_u32(nl, GRAFT_EP_A_TARGET_FD, target);
 	nl_unnest(nl, nest);
 	nl_end(nl);
+}
+
+/* The same, of type ipv4. */
+static inline void nl_endpoint(struct nl *nl, int table, int target, const char *name, in_addr_t address, __u16 low,
+			       __u16 high)
+{
+	nl_endpoint_at(nl, table, target, name, &address, sizeof(address), low, high);
 }
 
 static inline void nl_endpoint_del(struct nl *nl, int table, const char *name, int abort)
@@ -228,14 +235,14 @@ static inline void nl_endpoint_del(struct nl *nl, int table, const char *name, i
 }
 
 /* One rule inside a RULES_SET; a prefix of no length is every address of both families. */
-static inline void nl_rule(struct nl *nl, __u8 direction, in_addr_t address, __u8 length, __u16 low, __u16 high,
-			   const char *endpoint)
+static inline void nl_rule_at(struct nl *nl, __u8 direction, const void *address, size_t size, __u8 length, __u16 low,
+			      __u16 high, const char *endpoint)
 {
 	struct nlattr *nest = nl_nest(nl, GRAFT_A_RULE);
 
 	nl_u8(nl, GRAFT_RULE_A_DIRECTION, direction);
 	if (length) {
-		nl_put(nl, GRAFT_RULE_A_ADDRESS, &address, sizeof(address));
+		nl_put(nl, GRAFT_RULE_A_ADDRESS, address, size);
 		nl_u8(nl, GRAFT_RULE_A_PREFIXLEN, length);
 	}
 	nl_u16(nl, GRAFT_RULE_A_PORT_LO, low);
@@ -243,6 +250,13 @@ static inline void nl_rule(struct nl *nl, __u8 direction, in_addr_t address, __u
 	nl_u8(nl, GRAFT_RULE_A_VERDICT, GRAFT_VERDICT_ENDPOINT);
 	nl_string(nl, GRAFT_RULE_A_ENDPOINT, endpoint);
 	nl_unnest(nl, nest);
+}
+
+/* The same, of IPv4 or of every address. */
+static inline void nl_rule(struct nl *nl, __u8 direction, in_addr_t address, __u8 length, __u16 low, __u16 high,
+			   const char *endpoint)
+{
+	nl_rule_at(nl, direction, &address, sizeof(address), length, low, high, endpoint);
 }
 
 /* The only ACL rule: whatever the target's own addresses serve may be reached. */

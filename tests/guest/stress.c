@@ -15,15 +15,16 @@
 #include <stdio.h>
 #include <time.h>
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define WORKERS 2
-#define ENDPOINTS 8
-#define FLAPPING 4 /* endpoints from this one on come and go */
+#define ENDPOINTS 16 /* the first half is of IPv4, the second of IPv6 */
+#define OF_IPV4 8
 #define SERVICE 2000
 #define HOST 0x0a630001 /* 10.99.0.1; all of 10.0.0.0/8 is the host's own */
 
-static int host, box, listener;
+static int host, box, listeners[1 + ENDPOINTS - OF_IPV4];
 static atomic_bool over;
-static atomic_long left, grafted, refused, changes, namespaces;
+static atomic_long left, grafted, refused, of_ipv6, changes, namespaces;
 
 static const char *endpoint_name(char *room, int number)
 {
@@ -37,7 +38,7 @@ static void must(int answer, const char *what)
 		errx(1, "the kernel refused %s: %s", what, strerror(answer));
 }
 
-/* Every rule of the container: port 1000 + n and destination 10.99.0.n are endpoint n's. */
+/* Every rule of the container: port 1000 + n is endpoint n's; so is 10.99.0.n, or port 2000 + n of ::1. */
 static void write_rules(struct nl *nl)
 {
 	char name[16];
@@ -45,7 +46,10 @@ static void write_rules(struct nl *nl)
 	nl_graft(nl, GRAFT_CMD_RULES_SET, 0, box);
 	for (int i = 0; i < ENDPOINTS; i++) {
 		nl_rule(nl, GRAFT_INGRESS, 0, 0, 1000 + i, 1000 + i, endpoint_name(name, i));
-		nl_rule(nl, GRAFT_EGRESS, htonl((HOST & ~0xff) + i), 32, 1, 65535, name);
+		if (i < OF_IPV4)
+			nl_rule(nl, GRAFT_EGRESS, htonl((HOST & ~0xff) + i), 32, 1, 65535, name);
+		else
+			nl_rule_at(nl, GRAFT_EGRESS, &in6addr_loopback, 16, 128, SERVICE + i, SERVICE + i, name);
 	}
 	nl_end(nl);
 	must(nl_commit(nl), "the rules");
@@ -55,7 +59,11 @@ static void write_endpoint(struct nl *nl, int table, int target, int number)
 {
 	char name[16];
 
-	nl_endpoint(nl, table, target, endpoint_name(name, number), htonl(HOST), 0, 0);
+	endpoint_name(name, number);
+	if (number < OF_IPV4)
+		nl_endpoint(nl, table, target, name, htonl(HOST), 0, 0);
+	else
+		nl_endpoint_at(nl, table, target, name, &in6addr_loopback, 16, 0, 0);
 	must(nl_commit(nl), "an endpoint");
 }
 
@@ -97,39 +105,72 @@ static int bind_named(int fd, int number)
 	return bind(fd, (struct sockaddr *)&address, sizeof(address));
 }
 
-static int bind_port(int fd, int number)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(1000 + number) };
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
 
-	return bind(fd, (struct sockaddr *)&address, sizeof(address));
+/* An address of a family: of IPv4 in an IPv6 socket it is mapped, where it is not "every address". */
+static socklen_t address_of(union address *address, int family, in_addr_t host, int port)
+{
+	*address = (union address){ .any.sa_family = family };
+	if (family == AF_INET) {
+		address->v4.sin_port = htons(port);
+		address->v4.sin_addr.s_addr = htonl(host);
+		return sizeof(address->v4);
+	}
+	address->v6.sin6_port = htons(port);
+	if (host) {
+		address->v6.sin6_addr.s6_addr32[2] = htonl(0xffff);
+		address->v6.sin6_addr.s6_addr32[3] = htonl(host);
+	}
+	return sizeof(address->v6);
 }
 
-static int connect_service(int fd, int number)
+static int bind_port(int fd, int family, int number)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(SERVICE) };
+	union address address;
+	socklen_t length = address_of(&address, family, 0, 1000 + number);
 
-	address.sin_addr.s_addr = htonl((HOST & ~0xff) + number);
-	return connect(fd, (struct sockaddr *)&address, sizeof(address));
+	return bind(fd, &address.any, length);
+}
+
+static int connect_service(int fd, int family, int number)
+{
+	union address address;
+	socklen_t length = address_of(&address, family, (HOST & ~0xff) + number, SERVICE);
+
+	if (number >= OF_IPV4) {
+		address.v6.sin6_addr = in6addr_loopback;
+		address.v6.sin6_port = htons(SERVICE + number);
+	}
+	return connect(fd, &address.any, length);
 }
 
 static void cycle(__u64 dice)
 {
 	int door1 = dice & 1, kind = dice & 2 ? SOCK_STREAM : SOCK_DGRAM, number = dice >> 8 & (ENDPOINTS - 1);
-	int connects = dice & 4, fd;
+	int connects = dice & 4, family = number >= OF_IPV4 || dice & 32 ? AF_INET6 : AF_INET, fd;
 
-	fd = door1 ? socket(AF_GRAFT, kind | SOCK_CLOEXEC, 0) : socket(AF_INET, kind | SOCK_CLOEXEC, IPPROTO_GRAFT);
+	/* Through door 1 the family is the endpoint's. */
+	if (door1 && number < OF_IPV4)
+		family = AF_INET;
+	fd = door1 ? socket(AF_GRAFT, kind | SOCK_CLOEXEC, 0) : socket(family, kind | SOCK_CLOEXEC, IPPROTO_GRAFT);
 	if (fd < 0)
 		err(1, "socket");
 	/* No TIME_WAIT, or the ports run out. */
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
 	if (door1 || !connects) {
-		if (!ended(door1 ? bind_named(fd, number) : bind_port(fd, number), "bind"))
+		if (!ended(door1 ? bind_named(fd, number) : bind_port(fd, family, number), "bind"))
 			goto out;
 		if (kind == SOCK_STREAM && dice & 8)
 			ended(listen(fd, 1), "listen");
 	}
-	if (connects && !(dice & 8) && ended(connect_service(fd, number), "connect") && dice & 16)
+	if (connects && !(dice & 8) && ended(connect_service(fd, family, number), "connect") && dice & 16)
 		ended(send(fd, "x", 1, MSG_NOSIGNAL) == 1 ? 0 : -1, "send");
+	if (family == AF_INET6)
+		atomic_fetch_add(&of_ipv6, 1);
 out:
 	close(fd);
 }
@@ -148,16 +189,29 @@ static void *work(void *argument)
 	return NULL;
 }
 
+/* A service of the host, of every address of both families. */
+static int service_at(int port)
+{
+	union address any;
+	socklen_t length = address_of(&any, AF_INET6, 0, port);
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, &any.any, length) || listen(fd, 128))
+		err(2, "cannot listen in the host");
+	return fd;
+}
+
 static void *serve(void *argument)
 {
-	(void)argument;
+	const int *fd = argument;
+
 	for (;;) {
-		int fd = accept(listener, NULL, NULL);
+		int child = accept(*fd, NULL, NULL);
 
 		if (atomic_load(&over))
 			return NULL;
-		if (fd >= 0)
-			close(fd);
+		if (child >= 0)
+			close(child);
 	}
 }
 
@@ -171,7 +225,8 @@ static void *flap(void *argument)
 	enter(host);
 	nl_open(&nl);
 	for (long round = 0; !atomic_load(&over); round++) {
-		int number = FLAPPING + draw(&state) % (ENDPOINTS - FLAPPING);
+		/* every other endpoint comes and goes */
+		int number = draw(&state) % ENDPOINTS | 1;
 
 		nl_endpoint_del(&nl, box, endpoint_name(name, number), round & 1);
 		must(nl_commit(&nl), "a deletion");
@@ -219,20 +274,19 @@ static void *destroy(void *argument)
 	return NULL;
 }
 
-static pthread_t start(void *(*run)(void *), long argument)
+static pthread_t start(void *(*run)(void *), void *argument)
 {
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, run, (void *)argument))
+	if (pthread_create(&thread, NULL, run, argument))
 		errx(2, "cannot start a thread");
 	return thread;
 }
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(SERVICE) };
 	struct timespec begun, ended_at;
-	pthread_t workers[WORKERS], flapper, destroyer, server;
+	pthread_t workers[WORKERS], servers[COUNT(listeners)], flapper, destroyer;
 	struct nl nl;
 	double took;
 	long cycles;
@@ -244,9 +298,8 @@ int main(int argc, char **argv)
 	box = namespace_new();
 	host = namespace_new();
 	add_address(HOST);
-	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener < 0 || bind(listener, (struct sockaddr *)&any, sizeof(any)) || listen(listener, 128))
-		err(2, "cannot listen in the host");
+	for (size_t i = 0; i < COUNT(listeners); i++)
+		listeners[i] = service_at(i ? SERVICE + OF_IPV4 - 1 + i : SERVICE);
 	nl_open(&nl);
 	for (int i = 0; i < ENDPOINTS; i++)
 		write_endpoint(&nl, box, host, i);
@@ -255,25 +308,28 @@ int main(int argc, char **argv)
 	must(nl_commit(&nl), "the ACL");
 
 	clock_gettime(CLOCK_MONOTONIC, &begun);
-	server = start(serve, 0);
-	flapper = start(flap, 0);
-	destroyer = start(destroy, 0);
+	for (size_t i = 0; i < COUNT(listeners); i++)
+		servers[i] = start(serve, &listeners[i]);
+	flapper = start(flap, NULL);
+	destroyer = start(destroy, NULL);
 	for (long i = 0; i < WORKERS; i++)
-		workers[i] = start(work, i);
+		workers[i] = start(work, (void *)i);
 	for (int i = 0; i < WORKERS; i++)
 		pthread_join(workers[i], NULL);
 	clock_gettime(CLOCK_MONOTONIC, &ended_at);
 	atomic_store(&over, 1);
-	shutdown(listener, SHUT_RDWR);
-	pthread_join(server, NULL);
+	for (size_t i = 0; i < COUNT(listeners); i++) {
+		shutdown(listeners[i], SHUT_RDWR);
+		pthread_join(servers[i], NULL);
+	}
 	pthread_join(flapper, NULL);
 	pthread_join(destroyer, NULL);
 	nl_close(&nl);
 
 	took = ended_at.tv_sec - begun.tv_sec + (ended_at.tv_nsec - begun.tv_nsec) / 1e9;
-	printf("stress: %ld cycles in %.1f s (%.0f per second): %ld calls worked, %ld were refused; %ld changes of the table, "
-	       "%ld namespaces\n",
-	       cycles, took, cycles / took, atomic_load(&grafted), atomic_load(&refused), atomic_load(&changes),
-	       atomic_load(&namespaces));
+	printf("stress: %ld cycles in %.1f s (%.0f per second), %ld of them of IPv6 to their end: %ld calls worked, %ld were "
+	       "refused; %ld changes of the table, %ld namespaces\n",
+	       cycles, took, cycles / took, atomic_load(&of_ipv6), atomic_load(&grafted), atomic_load(&refused),
+	       atomic_load(&changes), atomic_load(&namespaces));
 	return 0;
 }

@@ -6,14 +6,15 @@ import contextlib
 import os
 import socket
 import threading
-from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, EINVAL, EOPNOTSUPP, EPERM
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, EINVAL, EOPNOTSUPP, EPERM, EPIPE
 from socket import SOCK_DGRAM, SOCK_STREAM
 
 import pytest
 
 from box import Box, endpoint_of
-from door1 import bind_name, connect_name
+from door1 import bind_name, connect_name, sockaddr_gr
 from expect import asleep, fails, receive
+from grant import sendto_raw
 from tables import allow
 
 PATH = b"graft-tests-service"
@@ -101,6 +102,30 @@ def test_datagram_client(box: Box) -> None:
     connect_name(sock, "ep-unix")
     sock.send(b"ping")
     assert receive(server) == b"ping"
+
+
+def test_datagrams_by_name(box: Box) -> None:
+    """An addressed send names an endpoint, as connect does, and the ACL is asked about that one."""
+    box.endpoint("ep-unix", path=PATH)
+    box.endpoint("ep-own", path=PATH + b"-own")
+    box.endpoint("ep-out")
+    server = host_unix(box, SOCK_DGRAM, ABSTRACT)
+    sock = box.bound("ep-own", SOCK_DGRAM)
+    sendto_raw(sock, b"ping", sockaddr_gr("ep-unix"))
+    assert server.recvfrom(16) == (b"ping", ABSTRACT + b"-own")
+    for name in ("ep-missing", "ep-out"):
+        with fails(EADDRNOTAVAIL):
+            sendto_raw(sock, b"x", sockaddr_gr(name))
+    box.acl(allow("ep-own"), allow("ep-unix", "listen"))
+    with fails(EACCES):
+        sendto_raw(sock, b"x", sockaddr_gr("ep-unix"))
+    assert box.delete("ep-own", abort=True) == 1
+    box.acl()
+    with fails(EACCES, EPIPE):
+        sendto_raw(sock, b"x", sockaddr_gr("ep-unix"))
+    server.setblocking(False)
+    with fails(EAGAIN):
+        server.recv(1)
 
 
 def test_nobody_listens(box: Box) -> None:

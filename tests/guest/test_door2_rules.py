@@ -3,12 +3,15 @@
 
 import socket
 import struct
-from errno import EACCES, EADDRNOTAVAIL, ECONNREFUSED, EINVAL, ENOPROTOOPT, EOPNOTSUPP
+from errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, ECONNREFUSED, EINVAL, ENOPROTOOPT, EOPNOTSUPP
 
 import pytest
 
 from box import Box, endpoint_of, is_native, state
-from expect import fails
+from door1 import bind_raw, sockaddr_in, sockaddr_in6
+from expect import eventually, fails
+from graftnl import Graft
+from netns import Namespace
 from tables import allow, egress, ingress
 from uapi import U
 from world import BOX4, FORBIDDEN, HOST4, HOST6, LAN4, PEER4, PEER6, World
@@ -184,3 +187,73 @@ def test_bad_own_rules(box: Box) -> None:
     with fails(EINVAL, EOPNOTSUPP, ENOPROTOOPT):
         sock.setsockopt(U.IPPROTO_GRAFT, U.SO_RULES, good)
     assert endpoint_of(sock) == "ep"
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
+def test_addresses_of_every_length_at_bind(box: Box, kind: int) -> None:
+    """Too short is EINVAL; what follows the address is nobody's business."""
+    box.endpoint("ep", HOST4, (7000, 7010))
+    box.endpoint("ep6", HOST6, (7000, 7010))
+    box.rules(ingress("ep", "0.0.0.0/0"), ingress("ep6", "::/0"))
+    for family, address in (
+        (socket.AF_INET, sockaddr_in("0.0.0.0", 7001)),
+        (socket.AF_INET6, sockaddr_in6("::", 7001)),
+    ):
+        sock = box.open_socket(family, kind)
+        shortest = 16 if family == socket.AF_INET else 24
+        for length in (0, 1, 2, 8, shortest - 1):
+            with fails(EINVAL):
+                bind_raw(sock, address[:length])
+        for length in (129, 4096, -1):
+            with fails(EINVAL):
+                bind_raw(sock, address.ljust(4096, b"\0"), length)
+        assert state(sock) == U.STATE_UNDECIDED
+        bind_raw(sock, address.ljust(128, b"\xff"))
+        assert sock.getsockname()[1] == 7001
+        assert state(sock) == U.STATE_GRAFTED
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
+def test_a_bind_of_no_family(box: Box, kind: int) -> None:
+    """IPv4 takes AF_UNSPEC with 0.0.0.0 for AF_INET, so the rules take it for that, too."""
+    box.rules(ingress("deny"))
+    sock = box.open_socket(socket.AF_INET, kind)
+    with fails(EACCES, EAFNOSUPPORT):
+        bind_raw(sock, sockaddr_in("0.0.0.0", 8080, socket.AF_UNSPEC))
+    box.endpoint("ep", HOST4, 8080)
+    box.rules(ingress("ep"))
+    try:
+        bind_raw(sock, sockaddr_in("0.0.0.0", 8080, socket.AF_UNSPEC))
+    except OSError as error:
+        assert error.errno == EAFNOSUPPORT
+    else:
+        assert endpoint_of(sock) == "ep"
+
+
+def test_a_target_that_is_gone(box: Box) -> None:
+    target = Namespace.new("target")
+    with target:
+        writer = Graft()
+    fields = {"name": "ep", "type": U.EP_IPV4, "address": socket.inet_aton("127.0.0.1"), "port_lo": 0, "port_hi": 0}
+    container = Namespace.new("container")
+    writer.endpoint(container.fd, target_fd=target.fd, **fields)
+    writer.call(U.CMD_RULES_SET, netns_fd=container.fd, rule=[ingress("ep"), egress("ep")])
+    target.close()
+    writer.close()
+    initial = box.keep(Graft())
+
+    def gone() -> bool:
+        answer = initial.call(U.CMD_ENDPOINT_GET, netns_fd=container.fd, endpoint={"name": "ep"})
+        return not answer[0]["endpoint"]["target_cookie"]
+
+    eventually(gone, "the endpoint's target is shown as gone")
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        sock = box.keep(container.open_socket(socket.AF_INET, kind, U.IPPROTO_GRAFT))
+        with fails(EADDRNOTAVAIL):
+            sock.bind(("0.0.0.0", 8080))
+        with fails(EADDRNOTAVAIL):
+            sock.connect((PEER4, FORBIDDEN))
+        assert state(sock) == U.STATE_UNDECIDED
+    answer = initial.call(U.CMD_ENDPOINT_GET, netns_fd=container.fd, endpoint={"name": "ep"})
+    assert answer[0]["endpoint"]["denials"][U.REASON_TARGET_GONE] == 4
+    container.close()

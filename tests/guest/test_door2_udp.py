@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Door 2, IPPROTO_GRAFT: datagrams."""
 
+import os
+import select
 import socket
 from errno import EACCES, EADDRINUSE, EAGAIN, EDESTADDRREQ, ENETUNREACH, ENOTCONN
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOL_SOCKET
@@ -14,6 +16,7 @@ from uapi import U
 from world import BOX4, FAR_PEER4, FAR_PEER6, FORBIDDEN, HOST4, HOST6, LAN4, LAN6, PEER4, PEER6, World
 
 FAMILIES = pytest.mark.parametrize(("host", "peer"), [(HOST4, PEER4), (HOST6, PEER6)], ids=["v4", "v6"])
+_SO_ZEROCOPY, _MSG_ZEROCOPY = 60, 0x4000000
 ANY: dict[int, str] = {AF_INET: "0.0.0.0", AF_INET6: "::"}
 
 
@@ -242,3 +245,38 @@ def test_an_error_from_the_network_is_seen(box: Box) -> None:
     sock.send(b"nobody is there")
     with pytest.raises(ConnectionRefusedError):
         receive(sock)
+
+
+def test_a_file_as_a_datagram(box: Box) -> None:
+    """sendfile ends with a call of its own, which sends what was put off; not on a socket that was revoked."""
+    box.endpoint("ep-out")
+    box.rules(egress("ep-out"))
+    server = box.datagram(box.world.peer, PEER4)
+    sock = box.udp()
+    sock.connect(server.getsockname())
+    with open(__file__, "rb") as file:
+        assert os.sendfile(sock.fileno(), file.fileno(), 0, 512) == 512
+        file.seek(0)
+        assert receive(server) == file.read(512)
+        assert box.delete("ep-out", abort=True) == 1
+        with pytest.raises(OSError):
+            os.sendfile(sock.fileno(), file.fileno(), 0, 512)
+    assert sock.getsockname()[1] == 0
+    server.setblocking(False)
+    with fails(EAGAIN):
+        server.recv(16)
+
+
+def test_a_datagram_without_a_copy(box: Box) -> None:
+    box.endpoint("ep-out")
+    box.rules(egress("ep-out"))
+    server = box.datagram(box.world.peer, PEER4)
+    sock = box.udp()
+    sock.setsockopt(SOL_SOCKET, _SO_ZEROCOPY, 1)
+    sock.connect(server.getsockname())
+    sock.send(b"z" * 1200, _MSG_ZEROCOPY)
+    assert receive(server) == b"z" * 1200
+    poll = select.poll()
+    poll.register(sock, 0)
+    assert poll.poll(10000)
+    assert sock.recvmsg(1, 128, socket.MSG_ERRQUEUE)[2] & socket.MSG_ERRQUEUE

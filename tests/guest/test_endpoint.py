@@ -11,6 +11,7 @@ import pytest
 
 import child as process
 from box import Box
+from commands import run
 from expect import fails, receive
 from tables import egress, ingress
 from world import BOX4, FAR_PEER4, HOST4, PEER4
@@ -114,3 +115,49 @@ def test_the_dump_tells_the_remote_address(box: Box) -> None:
     assert (shown["remote_address"], shown["remote_port"]) == (socket.inet_aton(PEER4), listener.getsockname()[1])
     assert (shown["local_address"], shown["local_port"]) == (socket.inet_aton(HOST4), sock.getsockname()[1])
     assert (shown["door"], shown["state"]) == (2, 1)
+
+
+@DOORS
+@KINDS
+def test_the_hosts_ss_tells_the_process(box: Box, graft: Graft, kind: int) -> None:
+    box.endpoint("ep")
+    sock = graft(box, kind)
+    server = (box.listener if kind == SOCK_STREAM else box.datagram)(box.world.peer, PEER4)
+    sock.connect(server.getsockname())
+    (line,) = run(
+        box.world.host, "ss", "-tnpH" if kind == SOCK_STREAM else "-unpH", f"sport = {sock.getsockname()[1]}"
+    ).splitlines()
+    assert f"{HOST4}:{sock.getsockname()[1]}" in line
+    assert f"{PEER4}:{server.getsockname()[1]}" in line
+    assert f"pid={os.getpid()}," in line
+
+
+@DOORS
+def test_nftables_of_the_host_sees_the_cgroup(box: Box, graft: Graft) -> None:
+    """socket cgroupv2 of the host's rules matches what a container of that cgroup sends."""
+    folder = "/sys/fs/cgroup/graft-tests-nft"
+    os.mkdir(folder)
+    box.endpoint("ep")
+    if graft is _through_door2:
+        box.rules(ingress("ep", port=0))
+    server = box.datagram(box.world.peer, PEER4)
+
+    def act() -> None:
+        with open(f"{folder}/cgroup.procs", "w") as members:
+            members.write("0")
+        graft(box, SOCK_DGRAM).sendto(b"x", server.getsockname())
+
+    try:
+        run(
+            box.world.host,
+            "nft",
+            "add table ip graft; add chain ip graft out { type filter hook output priority 0; };"
+            'add rule ip graft out socket cgroupv2 level 1 "graft-tests-nft" udp dport != 0 counter',
+        )
+        process.run(act)
+        assert receive(server) == b"x"
+        shown = run(box.world.host, "nft", "list", "table", "ip", "graft")
+        assert "counter packets 1 " in shown
+    finally:
+        run(box.world.host, "nft", "delete", "table", "ip", "graft")
+        os.rmdir(folder)

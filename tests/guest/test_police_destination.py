@@ -192,12 +192,16 @@ def test_sendmmsg_decides(granted: Box, family: Family) -> None:
 
 
 @FAMILIES
-def test_an_accepted_child_goes_elsewhere(granted: Box, family: Family) -> None:
+@pytest.mark.parametrize("door", [1, 2], ids=["door1", "door2"])
+def test_an_accepted_child_goes_elsewhere(granted: Box, family: Family, door: int) -> None:
     granted.endpoint("ep-http", family.host, 8080)
     granted.rules(ingress("ep-http", port=80))
     granted.acl(allow("ep-http", "listen"))
-    listener = granted.open_socket(family.family, SOCK_STREAM)
-    listener.bind((family.any, 80))
+    if door == 1:
+        listener = granted.bound("ep-http", SOCK_STREAM)
+    else:
+        listener = granted.open_socket(family.family, SOCK_STREAM)
+        listener.bind((family.any, 80))
     listener.listen(1)
     granted.client(granted.world.peer, family.host, 8080)
     child = granted.keep(listener.accept()[0])

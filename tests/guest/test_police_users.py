@@ -14,10 +14,11 @@ from door1 import bind_name, inet
 from expect import fails, receive
 from grant import V4, V6, Family
 from kernelcalls import disconnect
+from netlink import CREATE, REPLACE
 from netns import Namespace
 from tables import allow, deny, egress, ingress
 from uapi import U
-from world import FAR_PEER4, FORBIDDEN, HOST4, LAN4, PEER4, World
+from world import FAR_PEER4, FAR_PEER6, FORBIDDEN, HOST4, LAN4, PEER4, World
 
 WEB, DNS = 1001, 1002
 FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
@@ -278,41 +279,79 @@ def test_connecting_through_a_server_endpoint(granted: Box) -> None:
     granted.keep(sock.accept()[0])
 
 
-def test_a_descriptor_passed_to_another_user(granted: Box) -> None:
-    """Who connects is asked about, not who made the socket."""
-    granted.acl(allow("ep-out", "connect", uid_lo=0))
-    listener = granted.listener(granted.world.peer, PEER4)
-    sock, datagram = granted.tcp(), granted.udp()
-    datagram.connect((PEER4, 9))
+def grafting(box: Box, family: Family, door: int, kind: int) -> socket.socket:
+    """A client of ``ep``, which is of any port: grafted through door 1, undecided through door 2."""
+    box.endpoint("ep", family.host, flags=CREATE | REPLACE)
+    box.rules(egress("ep"))
+    return box.bound("ep", kind) if door == 1 else box.open_socket(family.family, kind)
 
-    def act() -> tuple[int, int]:
+
+DOORS = pytest.mark.parametrize("door", [1, 2], ids=["door1", "door2"])
+
+
+@DOORS
+@FAMILIES
+def test_a_descriptor_passed_to_another_user(box: Box, family: Family, door: int) -> None:
+    """Who connects or sends is asked about, not who made the socket."""
+    listener = box.listener(box.world.peer, family.peer)
+    server = box.datagram(box.world.peer, family.peer)
+    box.acl(allow("ep", "connect", uid_lo=0))
+    sock, datagram, again = (grafting(box, family, door, kind) for kind in (SOCK_STREAM, SOCK_DGRAM, SOCK_DGRAM))
+    again.connect((family.peer, 9))
+
+    def act() -> list[int]:
         process.become(WEB, 5000)
-        try:
-            sent = datagram.sendto(b"x", (PEER4, 10))
-        except OSError as error:
-            sent = -(error.errno or 0)
-        return sock.connect_ex(listener.getsockname()), sent
+        ended = [one.connect_ex(listener.getsockname()) for one in (sock, datagram, again)]
+        for one in (datagram, again):
+            try:
+                one.sendto(b"x", server.getsockname())
+            except OSError as error:
+                ended.append(error.errno or 0)
+        return ended
 
-    assert process.run(act) == (EACCES, -EACCES)
+    assert process.run(act) == [EACCES] * 5
     sock.connect(listener.getsockname())
-    granted.keep(listener.accept()[0])
+    box.keep(listener.accept()[0])
+    for one in (datagram, again):
+        one.sendto(b"x", server.getsockname())
+        assert receive(server) == b"x"
 
 
-def test_a_descriptor_passed_to_another_namespace(granted: Box, stranger: Namespace) -> None:
-    """The table of the namespace that made it rules, wherever the call comes from."""
-    granted.acl(allow("ep-out", "connect", LAN4))
-    sock = granted.tcp()
-    listener = granted.listener(granted.world.peer, PEER4)
+@DOORS
+@FAMILIES
+def test_a_descriptor_passed_to_another_namespace(
+    box: Box, watched: World, stranger: Namespace, family: Family, door: int
+) -> None:
+    """The table of the namespace that made it rules, wherever the call comes from: a user namespace's, too."""
+    far = FAR_PEER4 if family is V4 else FAR_PEER6
+    box.acl(allow("ep", "connect", family.lan))
+    listener = box.listener(box.world.peer, family.peer)
+    server = box.datagram(box.world.peer, family.peer)
 
-    def act() -> tuple[int, int]:
+    def elsewhere() -> list[int]:
+        """What is refused, then what is not."""
+        ended = [one.connect_ex((far, FORBIDDEN)) for one in (sock, datagram)]
+        try:
+            datagram.sendto(b"x", (far, FORBIDDEN))
+        except OSError as error:
+            ended.append(error.errno or 0)
+        datagram.sendto(b"x", server.getsockname())
+        return [*ended, sock.connect_ex(listener.getsockname())]
+
+    def in_a_strangers() -> list[int]:
         with stranger:
-            forbidden = sock.connect_ex((FAR_PEER4, FORBIDDEN))
-            return forbidden, sock.connect_ex(listener.getsockname())
+            return elsewhere()
 
-    assert process.run(act) == (EACCES, 0)
-    assert endpoint_of(sock) == "ep-out"
-    granted.keep(listener.accept()[0]).send(b"x")
-    assert receive(sock) == b"x"
+    def in_one_of_its_own() -> list[int]:
+        process.unshare_user(network=True)
+        return elsewhere()
+
+    for act in (in_a_strangers, in_one_of_its_own):
+        sock, datagram = (grafting(box, family, door, kind) for kind in (SOCK_STREAM, SOCK_DGRAM))
+        assert process.run(act) == [EACCES] * 3 + [0]
+        assert endpoint_of(sock) == endpoint_of(datagram) == "ep"
+        box.keep(listener.accept()[0]).send(b"x")
+        assert receive(sock) == receive(server) == b"x"
 
 
 def test_a_strangers_socket_used_inside(granted: Box, stranger: Namespace) -> None:

@@ -17,7 +17,7 @@ from commands import Program, has_port, run, running
 from netns import Namespace
 from tables import egress, ingress
 from uapi import U
-from world import HOST4, HOST6, LAN4, PEER4
+from world import BOX4, HOST4, HOST6, LAN4, PEER4
 
 BODY = "served by the other side\n" * 400
 NOBODY = 65534
@@ -123,6 +123,29 @@ def test_nginx_and_curl(scene: Scene, public: Path) -> None:
             assert scene.client("curl", "-sS", f"http://{scene.address}:{scene.port}/") == BODY
     seen = {line.split()[0] for line in (public / "access").read_text().splitlines()}
     assert seen == {{"serves": PEER4, "fetches": HOST4, "native": "127.0.0.1"}[scene.how]}
+
+
+def test_nginx_and_curl_at_localhost(box: Box, public: Path) -> None:
+    """With the namespace's rules, by every name that the container has for itself; outside by the host's address."""
+    port = next(ports)
+    (public / "index.html").write_text(BODY)
+    configuration = public / "nginx.conf"
+    configuration.write_text(
+        f"daemon off; worker_processes 2; pid {public}/pid; error_log {public}/errors;\n"
+        "events { }\n"
+        f"http {{ access_log {public}/access; server {{ listen 80; root {public}; }} }}\n"
+    )
+    box.endpoint("ep-http", HOST4, port)
+    box.rules(ingress("ep-http", port=80))
+    with running(box.ns, ["graft", "--", "nginx", "-e", public / "errors", "-c", configuration]) as program:
+        program.wait_for(lambda: has_port(box.world.host, port), "nginx has the host's port")
+        for name in ("localhost", "127.0.0.1", BOX4):
+            assert run(box.ns, "graft", "--", "curl", "-sS", f"http://{name}/") == BODY
+        assert run(box.world.peer, "curl", "-sS", f"http://{HOST4}:{port}/") == BODY
+        shown = run(box.world.host, "ss", "-tlnpH", f"sport = {port}")
+        assert "nginx" in shown
+        assert f"{HOST4}:{port}" in shown
+        assert run(box.ns, "ss", "-tlnH") == ""
 
 
 def test_redis(scene: Scene) -> None:
