@@ -174,17 +174,25 @@ static void graft_reseat(struct socket *sock, struct socket *host,
 	graft_socket_switch(sock, ops);
 }
 
-/* Does the ACL let the task use this endpoint at all, by either verb? */
+/*
+ * Does the ACL let the task use this endpoint at all, by either verb? A datagram
+ * socket at a port that others may know serves from its bind on, so it needs
+ * leave to listen; a stream is asked again when it listens.
+ */
 static int graft_reseat_acl(struct graft_table *t, struct graft_endpoint *ep,
-			    u8 protocol, u8 *verb, struct graft_why *why)
+			    const struct graft_ep_conf *conf, u8 protocol,
+			    u8 *verb, struct graft_why *why)
 {
+	bool serves = protocol == GRAFT_PROTO_UDP &&
+		      !graft_port_is_ephemeral(conf);
 	bool local;
 
 	*verb = GRAFT_VERB_LISTEN;
 	if (graft_acl_allows(current_cred(), t, ep, GRAFT_ACL_LISTEN, protocol, NULL, &local))
 		return 0;
 	*verb = GRAFT_VERB_CONNECT;
-	if (graft_acl_allows(current_cred(), t, ep, GRAFT_ACL_CONNECT, protocol, NULL, &local))
+	if (!serves &&
+	    graft_acl_allows(current_cred(), t, ep, GRAFT_ACL_CONNECT, protocol, NULL, &local))
 		return 0;
 	return graft_refuse(why, GRAFT_REASON_ACL, -EACCES,
 			    "the ACL does not allow this endpoint");
@@ -282,7 +290,7 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 	if (conf.type == GRAFT_EP_UNIX)
 		err = graft_unix_acl(t, ep, bind, &verb, why);
 	else
-		err = graft_reseat_acl(t, ep, bit, &verb, why);
+		err = graft_reseat_acl(t, ep, &conf, bit, &verb, why);
 	if (err)
 		goto out_target;
 
