@@ -6,9 +6,10 @@
  *
  * A walk over the live sockets does not see one that is being grafted, or
  * accepted, by a grant that was looked up before. So the table counts aborts
- * before each walk, and who publishes a socket looks at that count again. The
- * lock of the list orders the two: either the walk meets the socket, or the
- * socket's publisher meets the count.
+ * before each walk. A socket knows the count that its grant was looked up at, or
+ * its listener's, and who publishes it or has connected it compares the two: either
+ * the walk meets the socket and its peer, or this meets the count. The lock of the
+ * list and a barrier order them.
  */
 
 #include <linux/file.h>
@@ -131,6 +132,17 @@ static bool graft_matches_endpoint(const struct graft_abort *what,
 	return gs->ep == what->ep;
 }
 
+/* Count an abort of @ep's sockets, or where NULL of those that the ACL denies. */
+static void graft_abort_count(struct graft_table *t, struct graft_endpoint *ep)
+{
+	spin_lock(&t->sockets_lock);
+	/* in this order: who reads the count then sees which endpoint it was */
+	if (ep)
+		WRITE_ONCE(ep->aborted, atomic64_read(&t->aborts) + 1);
+	atomic64_inc_return(&t->aborts);
+	spin_unlock(&t->sockets_lock);
+}
+
 /* Abort every socket of @ep. */
 u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep)
 {
@@ -139,9 +151,7 @@ u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep)
 		.ep = ep,
 	};
 
-	/* in this order: who reads the count then sees which endpoint it was */
-	WRITE_ONCE(ep->aborted, atomic64_read(&t->aborts) + 1);
-	atomic64_inc_return(&t->aborts);
+	graft_abort_count(t, ep);
 	return graft_abort(t, &what);
 }
 
@@ -170,7 +180,8 @@ static bool graft_matches_denied(const struct graft_abort *what,
 				 const struct graft_socket *gs, struct sock *sk)
 {
 	u8 protocol = gs->protocol ?: GRAFT_PROTO_ALL;
-	bool listens = gs->verb == GRAFT_VERB_LISTEN;
+	bool listens = gs->verb == GRAFT_VERB_LISTEN ||
+		       READ_ONCE(sk->sk_state) == TCP_LISTEN;
 	const struct cred *cred;
 	struct graft_addr peer;
 	bool local;
@@ -201,16 +212,20 @@ u32 graft_abort_denied(struct graft_table *t)
 {
 	const struct graft_abort what = { .matches = graft_matches_denied };
 
-	atomic64_inc_return(&t->aborts);
+	graft_abort_count(t, NULL);
 	return graft_abort(t, &what);
 }
 
 /* There were aborts; see graft_abort_missed(). */
-bool graft_abort_again(struct graft_socket *gs, struct socket *sock, s64 since)
+bool graft_abort_again(struct graft_socket *gs, struct socket *sock)
 {
-	if ((s64)READ_ONCE(gs->ep->aborted) <= since &&
-	    !graft_matches_denied(NULL, gs, sock->sk))
+	s64 now = atomic64_read_acquire(&gs->table->aborts);
+
+	if (READ_ONCE(gs->ep->aborted) <= gs->aborts &&
+	    !graft_matches_denied(NULL, gs, sock->sk)) {
+		WRITE_ONCE(gs->aborts, now);
 		return false;
+	}
 	graft_revoke(gs, sock);
 	return true;
 }

@@ -19,21 +19,20 @@ struct graft_abort {
 
 void graft_revoke(struct graft_socket *gs, struct socket *sock);
 u32 graft_abort(struct graft_table *t, const struct graft_abort *what);
-bool graft_abort_again(struct graft_socket *gs, struct socket *sock, s64 since);
+bool graft_abort_again(struct graft_socket *gs, struct socket *sock);
 
 /**
  * graft_abort_missed - abort a socket that an abort has passed over
  * @gs: its state, published
  * @sock: the socket, its decision lock held
- * @since: graft_table.aborts from before its grant was looked up
  *
  * Return: whether it was.
  */
 static inline bool graft_abort_missed(struct graft_socket *gs,
-				      struct socket *sock, s64 since)
+				      struct socket *sock)
 {
-	return unlikely(atomic64_read(&gs->table->aborts) != since) &&
-	       graft_abort_again(gs, sock, since);
+	return unlikely(atomic64_read(&gs->table->aborts) != gs->aborts) &&
+	       graft_abort_again(gs, sock);
 }
 
 u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep);

@@ -141,8 +141,8 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	bool connects = wish->verb == GRAFT_VERB_CONNECT;
 	struct graft_socket *gs = wish->gs;
 	struct sock *sk = sock->sk;
-	struct graft_ep_conf conf;
-	struct graft_home home;
+	struct graft_ep_conf conf __graft_uninitialized;
+	struct graft_home home __graft_uninitialized;
 	struct net *target;
 	int ifindex, err;
 	bool holds;
@@ -222,6 +222,7 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	gs->mark = conf.mark;
 	gs->ifindex = ifindex;
 	gs->looped = wish->reach.family;
+	gs->aborts = wish->aborts;
 	gs->shares = kind->type == SOCK_DGRAM && home.reuse;
 	graft_socket_publish(gs, sock);
 	graft_socket_switch(sock, &kind->grafted);
@@ -230,7 +231,7 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	if (holds)
 		graft_held_add(gs);
 	atomic64_inc(connects ? &ep->connects : &ep->binds);
-	if (graft_abort_missed(gs, sock, wish->aborts))
+	if (graft_abort_missed(gs, sock))
 		return graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
 				    "the grant was withdrawn meanwhile");
 	graft_event(GRAFT_EVENT_GRAFTED, why, wish->t, sk, ep, NULL, wish->verb,
@@ -366,7 +367,7 @@ int graft_decide_bind(struct socket *sock, const struct graft_kind *kind,
 	struct graft_ruling ruling;
 	int out;
 
-	wish.aborts = atomic64_read(&wish.t->aborts);
+	wish.aborts = atomic64_read_acquire(&wish.t->aborts);
 	if (!graft_rule(&wish, GRAFT_INGRESS, &ruling) &&
 	    !graft_rule_mapped(&wish, sock->sk, &ruling))
 		return GRAFT_OUT_OPEN;
@@ -472,7 +473,7 @@ int graft_decide_destination(struct socket *sock, const struct graft_kind *kind,
 	struct graft_endpoint *own;
 	int out;
 
-	wish.aborts = atomic64_read(&wish.t->aborts);
+	wish.aborts = atomic64_read_acquire(&wish.t->aborts);
 	own = graft_find_own(&wish, sock->sk);
 	if (own) {
 		out = graft_through(sock, &wish, own, &why);

@@ -11,6 +11,16 @@
 
 #define GRAFT_VERSION "0.1.0"
 
+/*
+ * For what is large and filled in at once: kernels that zero every variable of
+ * the stack need not zero this one.
+ */
+#if __has_attribute(__uninitialized__)
+#define __graft_uninitialized	__attribute__((__uninitialized__))
+#else
+#define __graft_uninitialized
+#endif
+
 struct graft_addr;
 struct graft_endpoint;
 struct graft_rules;

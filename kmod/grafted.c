@@ -77,6 +77,17 @@ static bool graft_is_steered(const struct graft_socket *gs,
 		READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex);
 }
 
+static int graft_deny_steered(struct graft_socket *gs, struct sock *sk)
+{
+	struct graft_why why = { };
+
+	graft_refuse(&why, GRAFT_REASON_OPTION, -EACCES,
+		     "mark or device is not the endpoint's");
+	graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep, NULL,
+		    gs->verb, NULL);
+	return why.err;
+}
+
 /*
  * What a native call that connects, or binds on its own account, answered: taken
  * back where an abort passed meanwhile, or another device was slipped in.
@@ -91,23 +102,47 @@ static int graft_done(struct graft_socket *gs, struct socket *sock, int ret)
 	return -EACCES;
 }
 
+/* The same of a call that connects: the grant may have been tightened meanwhile. */
+static int graft_connected(struct graft_socket *gs, struct socket *sock, int ret)
+{
+	bool missed;
+
+	/* the peer is set before this; pairs with graft_abort_count() */
+	smp_mb();
+	if (unlikely(atomic64_read(&gs->table->aborts) !=
+		     READ_ONCE(gs->aborts))) {
+		graft_decision_lock(sock);
+		missed = graft_abort_again(gs, sock);
+		graft_decision_unlock(sock);
+		if (missed)
+			return -EACCES;
+	}
+	return graft_done(gs, sock, ret);
+}
+
 static int graft_connect_native(struct graft_socket *gs, struct socket *sock,
 				struct graft_sockaddr *uaddr, int len,
 				int flags)
 {
 	WRITE_ONCE(gs->connected, true);
-	return graft_done(gs, sock,
-			  gs->native->connect(sock, uaddr, len, flags));
+	return graft_connected(gs, sock,
+			       gs->native->connect(sock, uaddr, len, flags));
 }
 
-/* UDP forgets its device when it disconnects; the endpoint's stays. */
+/* UDP forgets its device when it disconnects; TCP does not. */
+static bool graft_may_forget(const struct graft_socket *gs)
+{
+	return gs->ifindex && gs->protocol == GRAFT_PROTO_UDP;
+}
+
+/* The endpoint's device stays. */
 static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
 			    struct graft_sockaddr *uaddr, int len, int flags)
 {
 	struct sock *sk = sock->sk;
 	int err;
 
-	if (!gs->ifindex)
+	if (likely(!graft_may_forget(gs)))
 		return graft_done(gs, sock, gs->native->connect(sock, uaddr,
 								len, flags));
 	if (down_write_killable(&gs->device_sem))
@@ -117,19 +152,21 @@ static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
 	WRITE_ONCE(sk->sk_bound_dev_if, gs->ifindex);
 	sk_dst_reset(sk);
 	release_sock(sk);
+	err = graft_done(gs, sock, err);
 	up_write(&gs->device_sem);
-	return graft_done(gs, sock, err);
+	return err;
 }
 
 /* Keep the endpoint's device in place from a check to the end of the call. */
 static int graft_device_hold(struct graft_socket *gs)
 {
-	return unlikely(gs->ifindex) ? down_read_killable(&gs->device_sem) : 0;
+	return unlikely(graft_may_forget(gs)) ?
+		       down_read_killable(&gs->device_sem) : 0;
 }
 
 static void graft_device_put(struct graft_socket *gs)
 {
-	if (unlikely(gs->ifindex))
+	if (unlikely(graft_may_forget(gs)))
 		up_read(&gs->device_sem);
 }
 
@@ -229,14 +266,13 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 			 GRAFT_ACCEPT_PARAMS)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
-	s64 aborts = atomic64_read(&gs->table->aborts);
 	struct graft_socket *child;
 	int err;
 
 	if (READ_ONCE(gs->revoked))
 		return -EINVAL;
 	if (unlikely(graft_is_steered(gs, sock->sk)))
-		return -EACCES;
+		return graft_deny_steered(gs, sock->sk);
 	child = graft_socket_alloc();
 	if (!child)
 		return -ENOMEM;
@@ -247,6 +283,11 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 	}
 
 	graft_socket_admit_child(child, gs);
+	if (child->protocol) {
+		/* the stack may give a connection those that it came in by */
+		child->mark = READ_ONCE(newsock->sk->sk_mark);
+		child->ifindex = READ_ONCE(newsock->sk->sk_bound_dev_if);
+	}
 	atomic64_inc(&child->ep->accepts);
 	graft_route_sol_socket(newsock, true);
 	graft_socket_publish(child, newsock);
@@ -257,12 +298,12 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 	graft_socket_switch(newsock, READ_ONCE(sock->ops));
 	/* an abort that passed before the child could be seen */
 	if (unlikely(READ_ONCE(gs->revoked) ||
-		     atomic64_read(&gs->table->aborts) != aborts)) {
+		     atomic64_read(&gs->table->aborts) != child->aborts)) {
 		graft_decision_lock(newsock);
 		if (READ_ONCE(gs->revoked))
 			graft_revoke(child, newsock);
 		else
-			graft_abort_missed(child, newsock, aborts);
+			graft_abort_again(child, newsock);
 		graft_decision_unlock(newsock);
 	}
 	return 0;
@@ -279,7 +320,7 @@ static int graft_grafted_stream_sendmsg(struct socket *sock, struct msghdr *msg,
 	if (unlikely(READ_ONCE(gs->revoked)))
 		return -EPIPE;
 	if (unlikely(graft_is_steered(gs, sock->sk)))
-		return -EACCES;
+		return graft_deny_steered(gs, sock->sk);
 	if (unlikely(msg->msg_flags & MSG_FASTOPEN && msg->msg_name)) {
 		/* a fast open to one's own namespace would need its address */
 		if (gs->looped)
@@ -290,6 +331,8 @@ static int graft_grafted_stream_sendmsg(struct socket *sock, struct msghdr *msg,
 		if (err)
 			return err;
 		WRITE_ONCE(gs->connected, true);
+		return graft_connected(gs, sock, gs->native->sendmsg(sock, msg,
+								     size));
 	}
 	return graft_done(gs, sock, gs->native->sendmsg(sock, msg, size));
 }
@@ -337,8 +380,10 @@ static int __graft_dgram_sendmsg(struct graft_socket *gs, struct socket *sock,
 	int err;
 
 	/* even without an address: it would bind the socket to a port again */
-	if (unlikely(READ_ONCE(gs->revoked) || graft_is_steered(gs, sk)))
+	if (unlikely(READ_ONCE(gs->revoked)))
 		return -EACCES;
+	if (unlikely(graft_is_steered(gs, sk)))
+		return graft_deny_steered(gs, sk);
 	if (msg->msg_controllen) {
 		err = graft_cmsg_check(gs, sk, msg);
 		if (err)
@@ -369,9 +414,9 @@ static noinline int graft_dgram_sendmsg(struct graft_socket *gs,
 	err = graft_device_hold(gs);
 	if (err)
 		return err;
-	err = __graft_dgram_sendmsg(gs, sock, msg, size);
+	err = graft_done(gs, sock, __graft_dgram_sendmsg(gs, sock, msg, size));
 	graft_device_put(gs);
-	return graft_done(gs, sock, err);
+	return err;
 }
 
 /* A server answers one client again and again. */

@@ -14,6 +14,7 @@
 #include <linux/fs.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched/signal.h>
+#include <net/addrconf.h>
 #include <net/ip6_fib.h>
 #include <net/ip6_route.h>
 #include <net/ip_fib.h>
@@ -97,6 +98,9 @@ static enum graft_reach graft_reach_v6(const struct graft_path *path,
 	    type & (IPV6_ADDR_LINKLOCAL | IPV6_ADDR_MULTICAST))
 		return GRAFT_REACH_SPECIAL;
 
+	/* an address that a rule of routing hides is no less the target's own */
+	if (ipv6_chk_addr(path->target, &dst->v6, NULL, 0))
+		return GRAFT_REACH_OWN;
 	de = ip6_route_output(path->target, NULL, &fl6);
 	if (!de->error) {
 		flags = container_of(de, struct rt6_info, dst)->rt6i_flags;

@@ -62,9 +62,12 @@ static void graft_sock_move(struct sock *sk, struct net *net)
 	sock_inuse_add(net, 1);
 	put_net(old);
 
-	sk_dst_reset(sk);
+	if (unlikely(rcu_access_pointer(sk->sk_dst_cache)))
+		sk_dst_reset(sk);
 	/* of multicast that it received before it left the group */
-	dst_release(rcu_dereference_protected(xchg(&sk->sk_rx_dst, NULL), true));
+	if (unlikely(rcu_access_pointer(sk->sk_rx_dst)))
+		dst_release(rcu_dereference_protected(xchg(&sk->sk_rx_dst, NULL),
+						      true));
 }
 
 /* Values that the program never set are the target's. */

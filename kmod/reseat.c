@@ -319,6 +319,7 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 	gs->mark = conf.mark;
 	gs->ifindex = ifindex;
 	gs->shares = sock->type == SOCK_DGRAM && sock->sk->sk_reuse;
+	gs->aborts = aborts;
 	ops = conf.type == GRAFT_EP_UNIX ?
 		      graft_unix_ops(sock->type) :
 		      &graft_kind(conf.addr.family, sock->type)->grafted;
@@ -332,7 +333,7 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 		graft_held_add(gs);
 	}
 	err = 0;
-	if (graft_abort_missed(gs, sock, aborts))
+	if (graft_abort_missed(gs, sock))
 		err = graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
 				   "the grant was withdrawn meanwhile");
 	else
@@ -354,7 +355,7 @@ static int graft_reseat_named(struct socket *sock, const void *uaddr, int len,
 {
 	struct graft_table *t = graft_table(sock_net(sock->sk));
 	u8 verb = bind ? GRAFT_VERB_LISTEN : GRAFT_VERB_CONNECT;
-	s64 aborts = atomic64_read(&t->aborts);
+	s64 aborts = atomic64_read_acquire(&t->aborts);
 	struct graft_why why = { };
 	struct graft_endpoint *ep;
 	char name[GRAFT_NAME_MAX];

@@ -162,9 +162,10 @@ void graft_socket_admit_child(struct graft_socket *gs,
 	gs->family = parent->family;
 	gs->protocol = parent->protocol;
 	gs->door = parent->door;
-	gs->verb = parent->verb;
+	gs->verb = GRAFT_VERB_LISTEN;
 	gs->mark = parent->mark;
 	gs->ifindex = parent->ifindex;
+	gs->aborts = READ_ONCE(parent->aborts);
 }
 
 /*
@@ -174,11 +175,31 @@ void graft_socket_admit_child(struct graft_socket *gs,
  */
 static u64 graft_socket_owner;
 
-static void graft_socket_mark(const struct graft_socket *gs, void *owner)
+static void graft_socket_mark(const struct graft_socket *gs)
 {
-	if (gs->protocol == GRAFT_PROTO_TCP)
-		__rcu_assign_sk_user_data_with_flags(gs->sock->sk, owner,
+	struct sock *sk = gs->sock->sk;
+
+	if (gs->protocol != GRAFT_PROTO_TCP)
+		return;
+	/* a connection may have an owner before it is accepted */
+	write_lock_bh(&sk->sk_callback_lock);
+	if (!rcu_access_pointer(sk->sk_user_data))
+		__rcu_assign_sk_user_data_with_flags(sk, &graft_socket_owner,
 						     SK_USER_DATA_NOCOPY);
+	write_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void graft_socket_unmark(const struct graft_socket *gs)
+{
+	struct sock *sk = gs->sock->sk;
+
+	if (gs->protocol != GRAFT_PROTO_TCP)
+		return;
+	write_lock_bh(&sk->sk_callback_lock);
+	if (__rcu_dereference_sk_user_data_with_flags(sk, 0) ==
+	    &graft_socket_owner)
+		RCU_INIT_POINTER(__sk_user_data(sk), NULL);
+	write_unlock_bh(&sk->sk_callback_lock);
 }
 
 /**
@@ -192,7 +213,7 @@ void graft_socket_publish(struct graft_socket *gs, struct socket *sock)
 
 	gs->sock = sock;
 	graft_socket_attach(sock, gs);
-	graft_socket_mark(gs, &graft_socket_owner);
+	graft_socket_mark(gs);
 	spin_lock(&t->sockets_lock);
 	gs->id = ++t->next_socket;
 	hlist_add_head(&gs->node, &t->sockets[gs->id % GRAFT_SOCKET_BUCKETS]);
@@ -204,7 +225,7 @@ void graft_socket_unpublish(struct graft_socket *gs)
 {
 	struct graft_table *t = gs->table;
 
-	graft_socket_mark(gs, NULL);
+	graft_socket_unmark(gs);
 	graft_held_remove(gs);
 	spin_lock(&t->sockets_lock);
 	hlist_del(&gs->node);

@@ -38,6 +38,7 @@ struct graft_allowed {
  * @ep: the endpoint through which it is grafted, held
  * @rules: its own rules, or NULL for the namespace's
  * @placeholder: AF_GRAFT's first sock, kept for calls in flight; or NULL
+ * @aborts: graft_table.aborts that its grant is known to have outlived
  * @mark: SO_MARK that the endpoint gave it
  * @ifindex: device that the endpoint gave it
  * @family: of the endpoint's address
@@ -73,6 +74,7 @@ struct graft_socket {
 	struct graft_endpoint	*ep;
 	struct graft_rules	*rules;
 	struct sock		*placeholder;
+	s64			aborts;
 	u32			mark;
 	int			ifindex;
 	u16			family;

@@ -64,6 +64,31 @@ static const struct proto_ops *graft_native_ops(const struct socket *sock)
 	return graft_kind(sock->sk->sk_family, sock->sk->sk_type)->native;
 }
 
+/*
+ * Read what a program wants to be bound to, as the native bind is going to: IPv4
+ * takes AF_UNSPEC with no address for AF_INET, IPv6 its own family alone, and no
+ * IPv4-mapped address where the socket is IPv6's only.
+ */
+static bool graft_bind_parse(struct graft_addr *a, const struct sock *sk,
+			     const struct graft_sockaddr *uaddr, int len)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)uaddr;
+
+	if (len < (int)sizeof(uaddr->sa_family))
+		return false;
+	if (uaddr->sa_family == sk->sk_family)
+		return !graft_addr_parse(a, sk, uaddr, len) &&
+		       !(a->family == AF_INET && ipv6_only_sock(sk));
+	if (uaddr->sa_family != AF_UNSPEC || sk->sk_family != AF_INET ||
+	    len < (int)sizeof(*in) || in->sin_addr.s_addr)
+		return false;
+	*a = (struct graft_addr){
+		.family = AF_INET,
+		.port = ntohs(in->sin_port),
+	};
+	return true;
+}
+
 /* The decision lock is held. Return: an enum graft_outcome, or an errno. */
 static int __graft_undecided_bind(struct socket *sock,
 				  struct graft_sockaddr *uaddr, int len)
@@ -74,10 +99,7 @@ static int __graft_undecided_bind(struct socket *sock,
 
 	/* what cannot be read, or is bound, the native bind refuses */
 	if (!inet_sk(sock->sk)->inet_num &&
-	    len >= (int)sizeof(uaddr->sa_family) &&
-	    uaddr->sa_family == kind->family &&
-	    !graft_addr_parse(&a, sock->sk, uaddr, len) &&
-	    !(a.family == AF_INET && ipv6_only_sock(sock->sk)))
+	    graft_bind_parse(&a, sock->sk, uaddr, len))
 		out = graft_decide_bind(sock, kind, &a);
 	if (out == GRAFT_OUT_OPEN)
 		out = kind->native->bind(sock, uaddr, len) ?: GRAFT_OUT_OPEN;
@@ -374,8 +396,10 @@ static int graft_undecided_getsockopt(struct socket *sock, int level,
 				      int __user *optlen)
 {
 	if (level == IPPROTO_GRAFT)
-		return graft_option_get(NULL, GRAFT_STATE_UNDECIDED, optname,
-					optval, optlen);
+		return graft_holding_module(graft_option_get(NULL,
+							     GRAFT_STATE_UNDECIDED,
+							     optname, optval,
+							     optlen));
 	return graft_holding_module(graft_native_ops(sock)->getsockopt(sock,
 								       level,
 								       optname,

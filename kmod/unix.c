@@ -183,23 +183,32 @@ static int graft_unix_sendmsg(struct socket *sock, struct msghdr *msg,
 static int graft_unix_recvmsg(struct socket *sock, struct msghdr *msg,
 			      size_t size, int flags)
 {
+	struct graft_socket *gs = graft_socket_of(sock);
 	size_t room = GRAFT_HAS_SOL_SOCKET && graft_passes_credentials(sock) ?
 			      CMSG_SPACE(sizeof(struct ucred)) : 0;
 
+	if (READ_ONCE(gs->revoked))
+		return -ECONNABORTED;
 	msg->msg_controllen = min_t(size_t, msg->msg_controllen, room);
-	return graft_socket_of(sock)->native->recvmsg(sock, msg, size, flags);
+	return gs->native->recvmsg(sock, msg, size, flags);
 }
 
 static int graft_unix_setsockopt(struct socket *sock, int level, int optname,
 				 sockptr_t optval, unsigned int optlen)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
+	int value;
 
 	if (!graft_option_allowed(level, optname))
 		return -ENOPROTOOPT;
 	if (level == SOL_SOCKET && optname == SO_PASSCRED &&
-	    graft_passes_credentials(sock))
-		return -EOPNOTSUPP;
+	    graft_passes_credentials(sock)) {
+		if (optlen < sizeof(value))
+			return -EINVAL;
+		if (copy_from_sockptr(&value, optval, sizeof(value)))
+			return -EFAULT;
+		return value ? 0 : -EOPNOTSUPP;
+	}
 	if (level == SOL_SOCKET)
 		return sock_setsockopt(sock, level, optname, optval, optlen);
 	if (!gs->native->setsockopt)
@@ -228,6 +237,7 @@ static int graft_unix_learn(struct proto_ops *ops, int type)
 	ops->socketpair = sock_no_socketpair;
 	ops->sendmsg = graft_unix_sendmsg;
 	ops->recvmsg = graft_unix_recvmsg;
+	ops->splice_read = NULL; /* then it goes through recvmsg */
 	ops->setsockopt = graft_unix_setsockopt;
 	ops->getsockopt = graft_grafted_getsockopt;
 	graft_getsockopt_only(ops);

@@ -21,7 +21,7 @@ from grant import LOCAL4, LOCAL6, destination
 from netlink import REPLACE
 from tables import allow, egress, ingress
 from uapi import U
-from world import FAR_HOST6, FORBIDDEN, HOST4, HOST6, PEER4, PEER6, World, set_sysctl
+from world import FORBIDDEN, HOST4, HOST6, PEER4, PEER6, World, set_sysctl
 
 _MSG_FASTOPEN = 0x20000000
 # The port of an ingress rule's server, inside and outside.
@@ -120,11 +120,11 @@ def test_the_targets_own(box: Box, events: Events, way: Way, door: int, acl: str
 def test_with_a_mark_or_a_device(box: Box, events: Events, way: Way, door: int, more: dict[str, Any]) -> None:
     """The look-up with what the endpoint gives its packets finds no less.
 
-    But for an IPv6 address of another device of the host: by this one, there is no way to it at all.
+    But for the anycast address of another device's IPv6 network: by this one, there is no way to it at all.
     """
     box.endpoint("ep", way.door1 if door == 1 else way.door2, **more)
     box.rules(egress("ep"), ingress("ep", port=SERVER))
-    other = {FAR_HOST6, "fd00:20::"} if "device" in more else set()
+    other = {"fd00:20::"} if "device" in more else set()
     all_denied(box, events, way, door, tuple(one for one in way.local if one not in other))
     for address in other.intersection(way.local):
         for sock in sockets(box, way, door, SOCK_DGRAM):

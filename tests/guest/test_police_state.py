@@ -35,7 +35,8 @@ from uapi import U
 from world import FORBIDDEN, HOST4, HOST6, PEER4, World, lo_up
 
 _LOOSE_ROUTE = b"\x83\x07\x04" + socket.inet_aton("10.20.0.2") + b"\0"
-_ROUTING = struct.pack("=BBBBI", 0, 2, 2, 1, 0) + socket.inet_pton(AF_INET6, "fd00:20::2")
+# Type 4, the one that no configuration leaves out.
+_ROUTING = struct.pack("=BBBBI", 0, 2, 4, 0, 0) + socket.inet_pton(AF_INET6, "fd00:20::2")
 _PACKET_INFO6 = socket.inet_pton(AF_INET6, "::1") + struct.pack("=i", 1)
 _GROUP4 = socket.inet_aton("239.1.2.3") + socket.inet_aton("127.0.0.1")
 _GROUP6 = socket.inet_pton(AF_INET6, "ff05::77") + struct.pack("=i", 1)
