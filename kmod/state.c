@@ -183,7 +183,7 @@ static void graft_socket_mark(const struct graft_socket *gs)
 		return;
 	/* a connection may have an owner before it is accepted */
 	write_lock_bh(&sk->sk_callback_lock);
-	if (!rcu_access_pointer(sk->sk_user_data))
+	if (!sk->sk_user_data)
 		__rcu_assign_sk_user_data_with_flags(sk, &graft_socket_owner,
 						     SK_USER_DATA_NOCOPY);
 	write_unlock_bh(&sk->sk_callback_lock);
@@ -196,8 +196,8 @@ static void graft_socket_unmark(const struct graft_socket *gs)
 	if (gs->protocol != GRAFT_PROTO_TCP)
 		return;
 	write_lock_bh(&sk->sk_callback_lock);
-	if (__rcu_dereference_sk_user_data_with_flags(sk, 0) ==
-	    &graft_socket_owner)
+	if ((uintptr_t)sk->sk_user_data ==
+	    ((uintptr_t)&graft_socket_owner | SK_USER_DATA_NOCOPY))
 		RCU_INIT_POINTER(__sk_user_data(sk), NULL);
 	write_unlock_bh(&sk->sk_callback_lock);
 }

@@ -19,6 +19,14 @@
 #error "graft needs Linux 6.1 or later; earlier socket layers lack what it stands on."
 #endif
 
+/*
+ * What is not seen in a header (who may replace operations, what a lock covers)
+ * was checked up to here.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 4, 0) && !defined(GRAFT_UNTESTED_KERNEL)
+#error "graft is tested up to Linux 7.3; make GRAFT_UNTESTED_KERNEL=1 builds it all the same."
+#endif
+
 #ifndef CONFIG_NET_NS
 #error "graft needs a kernel with network namespaces (CONFIG_NET_NS)."
 #endif

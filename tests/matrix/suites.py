@@ -17,7 +17,7 @@ FOLDER = BUILD / "test"
 
 _REPORT = "junit.xml"
 _GUEST_TESTS = "/usr/src/graft/tests/guest"
-_LONG_FORMS = (f"{_GUEST_TESTS}/test_stress.py", f"{_GUEST_TESTS}/test_police_race.py")
+_LONG_FORMS = tuple(f"{_GUEST_TESTS}/test_{name}.py" for name in ("stress", "police_race", "police_abort"))
 _LONG = ("GRAFT_STRESS_CYCLES=1000000", "GRAFT_RACE_LOOPS=5000")
 
 Run = Callable[[Path, IO[str]], Counts]
