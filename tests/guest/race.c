@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #ifndef SO_BINDTODEVICE
@@ -399,6 +400,8 @@ int main(int argc, char **argv)
 
 		if (fd < 0)
 			err(1, "socket");
+		/* A device that slips into a handshake ends it, which the kernel would take minutes to believe. */
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){ .tv_sec = 2 }, sizeof(struct timeval));
 		racing = fd;
 		atomic_store(&turn, i);
 		/* Which of the two comes first changes from loop to loop. */
