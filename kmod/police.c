@@ -346,6 +346,7 @@ static bool graft_cred_risky(const struct cred *cred, const struct net *target)
 int graft_police_task(const struct socket *sock, const struct net *target,
 		      bool privileged, struct graft_why *why)
 {
+	struct pid_namespace *pid_ns = task_active_pid_ns(current);
 	const struct task_struct *init;
 	bool risky;
 
@@ -354,9 +355,10 @@ int graft_police_task(const struct socket *sock, const struct net *target,
 	risky = graft_cred_risky(current_cred(), target) ||
 		(sock->file && sock->file->f_cred != current_cred() &&
 		 graft_cred_risky(sock->file->f_cred, target));
-	if (!risky) {
+	/* the first of all namespaces' init is the host's, and may do as it likes */
+	if (!risky && pid_ns != &init_pid_ns) {
 		rcu_read_lock();
-		init = READ_ONCE(task_active_pid_ns(current)->child_reaper);
+		init = READ_ONCE(pid_ns->child_reaper);
 		risky = init && graft_cred_risky(__task_cred(init), target);
 		rcu_read_unlock();
 	}
