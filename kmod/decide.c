@@ -258,8 +258,10 @@ err_target:
  * Return: GRAFT_OUT_NATIVE (yet to be put in place), GRAFT_OUT_GRAFTED, or an
  * errno.
  */
-static __always_inline int graft_apply(struct socket *sock, const struct graft_wish *wish,
-		       const struct graft_ruling *ruling, struct graft_why *why)
+static __always_inline int graft_apply(struct socket *sock,
+				       const struct graft_wish *wish,
+				       const struct graft_ruling *ruling,
+				       struct graft_why *why)
 {
 	int err;
 
@@ -293,8 +295,8 @@ static __always_inline int graft_apply(struct socket *sock, const struct graft_w
  * Ask the rules. Return: whether one matches; then the caller puts the ruling.
  */
 static __always_inline bool graft_rule(const struct graft_wish *wish,
-		       enum graft_direction direction,
-		       struct graft_ruling *ruling)
+				       enum graft_direction direction,
+				       struct graft_ruling *ruling)
 {
 	const struct graft_rules *rules;
 	const struct graft_rule *rule;

@@ -65,24 +65,18 @@ static int graft_loop(const struct graft_socket *gs, const struct sock *sk,
 	return 0;
 }
 
-/*
- * Where SOL_SOCKET does not come through us a program may give a socket another
- * device without a capability. Elsewhere this is no code.
- */
+/* Asked for each send, where a program may have set them; elsewhere it is no code. */
 static bool graft_is_steered(const struct graft_socket *gs,
 			     const struct sock *sk)
 {
-	return !GRAFT_HAS_SOL_SOCKET && gs->protocol &&
-	       (READ_ONCE(sk->sk_mark) != gs->mark ||
-		READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex);
+	return !GRAFT_HAS_SOL_SOCKET && gs->protocol && graft_strays(gs, sk);
 }
 
 static int graft_deny_steered(struct graft_socket *gs, struct sock *sk)
 {
 	struct graft_why why = { };
 
-	graft_refuse(&why, GRAFT_REASON_OPTION, -EACCES,
-		     "mark or device is not the endpoint's");
+	graft_refuse_stray(&why);
 	graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep, NULL,
 		    gs->verb, NULL);
 	return why.err;

@@ -225,11 +225,8 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 				   "the grant of this socket was withdrawn");
 		goto denied;
 	}
-	/* where SOL_SOCKET does not come through us, this is where it shows */
-	if (READ_ONCE(sk->sk_mark) != gs->mark ||
-	    READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex) {
-		err = graft_refuse(&why, GRAFT_REASON_OPTION, -EACCES,
-				   "mark or device is not the endpoint's");
+	if (graft_strays(gs, sk)) {
+		err = graft_refuse_stray(&why);
 		goto denied;
 	}
 	path = (struct graft_path) {
@@ -284,10 +281,8 @@ int graft_police_listen(struct graft_socket *gs, struct sock *sk)
 	if (READ_ONCE(gs->revoked))
 		graft_refuse(&why, GRAFT_REASON_REVOKED, -EACCES,
 			     "the grant of this socket was withdrawn");
-	else if (gs->protocol && (READ_ONCE(sk->sk_mark) != gs->mark ||
-				  READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex))
-		graft_refuse(&why, GRAFT_REASON_OPTION, -EACCES,
-			     "mark or device is not the endpoint's");
+	else if (gs->protocol && graft_strays(gs, sk))
+		graft_refuse_stray(&why);
 	else if (gs->looped)
 		graft_refuse(&why, GRAFT_REASON_PORT, -EACCES,
 			     "the socket was grafted to reach its own namespace and has no endpoint's port");

@@ -33,6 +33,23 @@ int graft_police_listen(struct graft_socket *gs, struct sock *sk);
 int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		      const struct graft_addr *dst, const void *name, int len);
 
+/*
+ * Has the socket another mark or device than its endpoint's? Where SOL_SOCKET does
+ * not come through us a program may set them, the device without a capability.
+ */
+static inline bool graft_strays(const struct graft_socket *gs,
+				const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_mark) != gs->mark ||
+	       READ_ONCE(sk->sk_bound_dev_if) != gs->ifindex;
+}
+
+static inline int graft_refuse_stray(struct graft_why *why)
+{
+	return graft_refuse(why, GRAFT_REASON_OPTION, -EACCES,
+			    "mark or device is not the endpoint's");
+}
+
 /**
  * graft_police_again - was this destination allowed last, and nothing changed?
  * @gs: the socket's state
@@ -65,8 +82,7 @@ static inline bool graft_police_again(const struct graft_socket *gs,
 		      allowed->fib4 == rt_genid_ipv4(target) &&
 		      allowed->fib6 == rt_genid_ipv6(target);
 	} while (read_seqcount_retry(&gs->allowed_seq, seq));
-	return hit && READ_ONCE(sk->sk_mark) == gs->mark &&
-	       READ_ONCE(sk->sk_bound_dev_if) == gs->ifindex;
+	return hit && !graft_strays(gs, sk);
 }
 
 int graft_police_task(const struct socket *sock, const struct net *target,

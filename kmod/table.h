@@ -115,8 +115,8 @@ struct graft_claim {
  * @generation: grows by one with each change; read without the lock
  * @n_sockets: live grafted sockets that this namespace made
  * @n_ephemeral: of them, those whose port the kernel chose
- * @sockets_lock: guards the next two and writers of @aborts; while it is held no socket that is in
- *	@sockets is released
+ * @sockets_lock: guards the next two and writers of @aborts; while it is held no
+ *	socket that is in @sockets is released
  * @next_socket: graft_socket.id of the next socket
  * @sockets: the published ones, by graft_socket.id, the newest first
  * @aborts: how many aborts were begun

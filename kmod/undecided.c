@@ -140,6 +140,18 @@ static int graft_undecided_bind(struct socket *sock, struct graft_sockaddr *uadd
 	return out;
 }
 
+/* The decision lock is held. Return: an enum graft_outcome, or an errno. */
+static int __graft_undecided_destination(struct socket *sock, const void *uaddr,
+					 int len)
+{
+	struct graft_addr dst;
+
+	if (graft_addr_parse(&dst, sock->sk, uaddr, len))
+		return GRAFT_OUT_OPEN;
+	return graft_decide_destination(sock, graft_kind_undecided(sock->ops),
+					&dst);
+}
+
 /*
  * Decide for a destination, if the socket is still undecided.
  *
@@ -151,15 +163,11 @@ static int graft_undecided_bind(struct socket *sock, struct graft_sockaddr *uadd
 static int graft_undecided_destination(struct socket *sock, const void *uaddr,
 				       int len)
 {
-	struct graft_addr dst;
-	int out = GRAFT_OUT_OPEN;
+	int out;
 
 	if (!graft_undecided_lock(sock))
 		return GRAFT_OUT_NATIVE;
-	if (!graft_addr_parse(&dst, sock->sk, uaddr, len))
-		out = graft_decide_destination(sock,
-					       graft_kind_undecided(sock->ops),
-					       &dst);
+	out = __graft_undecided_destination(sock, uaddr, len);
 	graft_decision_unlock(sock);
 	if (out == GRAFT_OUT_NATIVE)
 		module_put(THIS_MODULE); /* there is another */
@@ -205,17 +213,13 @@ static int graft_undecided_connect_waiting(struct socket *sock,
 static int graft_undecided_connect(struct socket *sock, struct graft_sockaddr *uaddr,
 				   int len, int flags)
 {
-	int out = GRAFT_OUT_OPEN;
-	struct graft_addr dst;
+	int out;
 
 	if (unlikely(len < (int)sizeof(uaddr->sa_family) ||
 		     uaddr->sa_family == AF_UNSPEC ||
 		     !graft_undecided_trylock(sock)))
 		goto wait;
-	if (!graft_addr_parse(&dst, sock->sk, uaddr, len))
-		out = graft_decide_destination(sock,
-					       graft_kind_undecided(sock->ops),
-					       &dst);
+	out = __graft_undecided_destination(sock, uaddr, len);
 	graft_decision_unlock(sock);
 	switch (out) {
 	case GRAFT_OUT_GRAFTED:
