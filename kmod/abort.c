@@ -216,16 +216,18 @@ u32 graft_abort_denied(struct graft_table *t)
 	return graft_abort(t, &what);
 }
 
-/* There were aborts; see graft_abort_missed(). */
+/*
+ * There were aborts since @gs was granted; see graft_abort_missed(). It stays the
+ * one that was granted before them: what it does meanwhile in another thread, like
+ * a connect that the ACL allowed before, is to be seen when that is done.
+ */
 bool graft_abort_again(struct graft_socket *gs, struct socket *sock)
 {
-	s64 now = atomic64_read_acquire(&gs->table->aborts);
-
+	/* the caller has read the count; pairs with graft_abort_count() */
+	smp_rmb();
 	if (READ_ONCE(gs->ep->aborted) <= gs->aborts &&
-	    !graft_matches_denied(NULL, gs, sock->sk)) {
-		WRITE_ONCE(gs->aborts, now);
+	    !graft_matches_denied(NULL, gs, sock->sk))
 		return false;
-	}
 	graft_revoke(gs, sock);
 	return true;
 }

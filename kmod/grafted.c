@@ -103,8 +103,7 @@ static int graft_connected(struct graft_socket *gs, struct socket *sock, int ret
 
 	/* the peer is set before this; pairs with graft_abort_count() */
 	smp_mb();
-	if (unlikely(atomic64_read(&gs->table->aborts) !=
-		     READ_ONCE(gs->aborts))) {
+	if (unlikely(atomic64_read(&gs->table->aborts) != gs->aborts)) {
 		graft_decision_lock(sock);
 		missed = graft_abort_again(gs, sock);
 		graft_decision_unlock(sock);

@@ -25,6 +25,14 @@ static struct proto graft_placeholder_proto = {
 	.obj_size	= sizeof(struct graft_placeholder),
 };
 
+/*
+ * What comes from a cache with a constructor is not zeroed by the allocator.
+ * sk_alloc() zeroes every sock itself.
+ */
+static void graft_placeholder_ctor(void *object)
+{
+}
+
 /* See graft_undecided_lock(). */
 static bool graft_placeholder_lock(struct socket *sock)
 {
@@ -304,9 +312,21 @@ int graft_placeholder_create(struct net *net, struct socket *sock,
 
 int graft_placeholder_init(void)
 {
-	return proto_register(&graft_placeholder_proto, 1);
+	struct proto *prot = &graft_placeholder_proto;
+	int err;
+
+	prot->slab = kmem_cache_create("graft_placeholder", prot->obj_size, 0,
+				       SLAB_HWCACHE_ALIGN | SLAB_ACCOUNT,
+				       graft_placeholder_ctor);
+	if (!prot->slab)
+		return -ENOMEM;
+	err = proto_register(prot, 0);
+	if (err)
+		kmem_cache_destroy(prot->slab);
+	return err;
 }
 
+/* This also destroys the cache. */
 void graft_placeholder_exit(void)
 {
 	proto_unregister(&graft_placeholder_proto);

@@ -56,7 +56,7 @@ int graft_epname_parse(const void *uaddr, int len, char name[GRAFT_NAME_MAX])
 
 /*
  * Options of level SOL_SOCKET that the program may have set on the placeholder.
- * Both socks are reachable by their program alone, and by nothing else yet.
+ * Nothing reaches @to yet, so it needs no lock.
  */
 static void graft_reseat_sol_socket(const struct sock *from, struct sock *to)
 {
@@ -66,7 +66,6 @@ static void graft_reseat_sol_socket(const struct sock *from, struct sock *to)
 		BIT(SOCK_RXQ_OVFL) | BIT(SOCK_ZEROCOPY) | BIT(SOCK_NOFCS) |
 		BIT(SOCK_FASYNC);
 
-	lock_sock(to);
 	to->sk_flags |= from->sk_flags & flags;
 	to->sk_reuse = from->sk_reuse;
 	to->sk_reuseport = from->sk_reuseport;
@@ -82,7 +81,6 @@ static void graft_reseat_sol_socket(const struct sock *from, struct sock *to)
 		WRITE_ONCE(to->sk_rcvbuf, from->sk_rcvbuf);
 	to->sk_userlocks |= from->sk_userlocks &
 			    (SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK);
-	release_sock(to);
 }
 
 /* Time stamps switch something on in the stack, so they are set, not copied. */
@@ -156,14 +154,12 @@ static void graft_reseat(struct socket *sock, struct socket *host,
 	struct sock *sk = host->sk;
 
 	gs->placeholder = sock->sk;
-	lock_sock(sk);
 	write_lock_bh(&sk->sk_callback_lock);
 	rcu_assign_pointer(sk->sk_wq, &sock->wq);
 	sk_set_socket(sk, sock);
 	sk->sk_uid = SOCK_INODE(sock)->i_uid;
 	security_sock_graft(sk, sock);
 	write_unlock_bh(&sk->sk_callback_lock);
-	release_sock(sk);
 
 	if (test_bit(SOCK_SUPPORT_ZC, &host->flags))
 		set_bit(SOCK_SUPPORT_ZC, &sock->flags);

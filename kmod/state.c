@@ -165,7 +165,7 @@ void graft_socket_admit_child(struct graft_socket *gs,
 	gs->verb = GRAFT_VERB_LISTEN;
 	gs->mark = parent->mark;
 	gs->ifindex = parent->ifindex;
-	gs->aborts = READ_ONCE(parent->aborts);
+	gs->aborts = parent->aborts;
 }
 
 /*

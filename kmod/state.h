@@ -38,7 +38,7 @@ struct graft_allowed {
  * @ep: the endpoint through which it is grafted, held
  * @rules: its own rules, or NULL for the namespace's
  * @placeholder: AF_GRAFT's first sock, kept for calls in flight; or NULL
- * @aborts: graft_table.aborts that its grant is known to have outlived
+ * @aborts: graft_table.aborts before its grant was asked for
  * @mark: SO_MARK that the endpoint gave it
  * @ifindex: device that the endpoint gave it
  * @family: of the endpoint's address

@@ -58,6 +58,23 @@ struct request {
 	char *text; /* the same rules, as GRAFT_RULES carries them */
 };
 
+/* Whether a rule of the same addresses, ports and protocols came before the last; the first would win. */
+static bool is_repeated(const struct graft_rules *rules, const struct graft_rule *last)
+{
+	struct graft_rule one, other = *last;
+
+	other.verdict = 0;
+	memset(other.endpoint, 0, sizeof(other.endpoint));
+	for (size_t i = 0; i < rules->count; i++) {
+		one = rules->rule[i];
+		one.verdict = 0;
+		memset(one.endpoint, 0, sizeof(one.endpoint));
+		if (memcmp(&one, &other, sizeof(one)) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool add_rule(struct request *request, char option, const char *written)
 {
 	struct graft_rules *rules = &request->rules;
@@ -69,6 +86,8 @@ static bool add_rule(struct request *request, char option, const char *written)
 	else
 		error = graft_rule_parse(&rules->rule[rules->count], option == 'i' ? GRAFT_INGRESS : GRAFT_EGRESS,
 					 written, strlen(written));
+	if (!error && is_repeated(rules, &rules->rule[rules->count]))
+		error = "a rule before it is for the same addresses and ports: leave one of them out";
 	if (error) {
 		say("-%c %s: %s", option, written, error);
 		return false;

@@ -16,7 +16,7 @@ PATHS = (HOST, NAT, GRAFT)
 ROUNDS = 3
 # Where the rounds of a measure disagree there are more, up to so many.
 MOST_ROUNDS = 9
-# Half of a measure's rounds lie so close to their median.
+# A measure whose rounds spread further than this has more of them.
 _STEADY = 0.04
 
 # Ports of the servers of a path, by program.
@@ -82,10 +82,10 @@ class Measure:
         """Return the speed relative to the host's in each round, whose paths met the machine in the same state."""
         return list(map(self.ratio, self.results(runs, path), self.results(runs, HOST)))
 
-    def is_steady(self, ratios: Sequence[float]) -> bool:
-        """Tell whether rounds agree well enough for their median to say something."""
+    def spread(self, ratios: Sequence[float]) -> float:
+        """Return how far half of the rounds lie from their median at most, relative to it."""
         middle = median(ratios)
-        return median(abs(ratio / middle - 1) for ratio in ratios) <= _STEADY
+        return median(abs(ratio / middle - 1) for ratio in ratios)
 
 
 MEASURES = (
@@ -96,3 +96,11 @@ MEASURES = (
     Measure("sockperf UDP, serving", "sockperf", serving=True, operation="udp-round-trip-in", protocol="udp"),
     Measure("sockperf UDP, fetching", "sockperf", serving=False, operation="udp-round-trip-out", protocol="udp"),
 )
+
+
+def unsteady(runs: Sequence[dict[str, Any]]) -> list[Measure]:
+    """Return the measures whose rounds disagree about the graft, those first that disagree the most."""
+    spreads = {measure: measure.spread(measure.ratios(runs, GRAFT)) for measure in MEASURES}
+    return sorted(
+        (measure for measure in MEASURES if spreads[measure] > _STEADY), key=spreads.__getitem__, reverse=True
+    )

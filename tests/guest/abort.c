@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A container uses an endpoint in the very moment in which it is deleted with its live sockets: abort ACT LOOPS
+ * A container uses an endpoint in the very moment in which that is taken from it: abort LOSS ACT LOOPS
  *
  * In every loop one thread, in the container's namespace, makes ready a socket and acts on it while another, in the
- * host's, deletes the endpoint with GRAFT_A_ABORT. When both are through, no socket of that endpoint may be of any use,
- * whichever came first. What is printed, one NAME COUNT a line, is how many sockets were grafted and how many of these
+ * host's, deletes the endpoint (LOSS is "deletion") or has the ACL deny every connect ("denial"), with GRAFT_A_ABORT.
+ * When both are through, no socket of that endpoint may be of any use, whichever came first. What is printed, one NAME COUNT a line, is how many sockets were grafted and how many of these
  * still did something; the caller decides what may be there. The program makes its own namespaces and leaves none.
  */
 #include "netns.h"
@@ -27,7 +27,7 @@ static int subject, child, used;
 static atomic_int ready, turn, started, done, judged;
 static atomic_bool over;
 
-/* How a socket is prepared before the endpoint is deleted, and what is done to it meanwhile. */
+/* How a socket is prepared before the loss, and what is done to it meanwhile. */
 struct act {
 	const char *name;
 	int (*prepare)(void);
@@ -184,7 +184,7 @@ static void *container(void *argument)
 		subject = act->prepare();
 		atomic_store(&ready, i);
 		wait_until(&turn, i);
-		/* The deletion takes its time to come to the sockets: that is when to act, now sooner, now later. */
+		/* The loss takes its time to come to the sockets: that is when to act, now sooner, now later. */
 		if (i % 2)
 			spin(i % 32 * 128);
 		atomic_store(&started, i);
@@ -265,6 +265,12 @@ static void write_endpoint(struct nl *nl)
 	must(nl_commit(nl), "the endpoint");
 }
 
+static void write_acl(struct nl *nl)
+{
+	nl_acl_local(nl, box);
+	must(nl_commit(nl), "the ACL");
+}
+
 static void write_table(struct nl *nl)
 {
 	write_endpoint(nl);
@@ -273,8 +279,35 @@ static void write_table(struct nl *nl)
 	nl_rule(nl, GRAFT_EGRESS, htonl(HOST), 32, 1, 65535, "ep");
 	nl_end(nl);
 	must(nl_commit(nl), "the rules");
-	nl_acl_local(nl, box);
-	must(nl_commit(nl), "the ACL");
+	write_acl(nl);
+}
+
+static void delete_endpoint(struct nl *nl)
+{
+	nl_endpoint_del(nl, box, "ep", 1);
+}
+
+static void deny_connect(struct nl *nl)
+{
+	nl_acl_no_connect(nl, box);
+}
+
+/* What the container loses, and how it gets it back. */
+static const struct loss {
+	const char *name;
+	void (*prepare)(struct nl *nl);
+	void (*restore)(struct nl *nl);
+} losses[] = {
+	{ "deletion", delete_endpoint, write_endpoint },
+	{ "denial", deny_connect, write_acl },
+};
+
+static const struct loss *find_loss(const char *name)
+{
+	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++)
+		if (!strcmp(losses[i].name, name))
+			return &losses[i];
+	errx(2, "there is no loss \"%s\"", name);
 }
 
 static const struct act *find(const char *name)
@@ -297,14 +330,16 @@ static pthread_t start(void *(*run)(void *), const void *argument)
 int main(int argc, char **argv)
 {
 	pthread_t actor, server;
+	const struct loss *loss;
 	const struct act *act;
 	struct nl nl;
 	int sink;
 
-	if (argc != 3)
-		errx(2, "usage: abort ACT LOOPS");
-	act = find(argv[1]);
-	loops = atoi(argv[2]);
+	if (argc != 4)
+		errx(2, "usage: abort LOSS ACT LOOPS");
+	loss = find_loss(argv[1]);
+	act = find(argv[2]);
+	loops = atoi(argv[3]);
 	box = namespace_new();
 	host = namespace_new();
 	add_address(HOST);
@@ -323,7 +358,7 @@ int main(int argc, char **argv)
 	actor = start(container, act);
 	for (int i = 1; i <= loops; i++) {
 		wait_until(&ready, i);
-		nl_endpoint_del(&nl, box, "ep", 1);
+		loss->prepare(&nl);
 		atomic_store(&turn, i);
 		if (i % 2 == 0) {
 			wait_until(&started, i);
@@ -332,7 +367,7 @@ int main(int argc, char **argv)
 		/* However busy the machine is, some acts are over by then. */
 		if (i % 8 == 7)
 			wait_until(&done, i);
-		must(nl_commit(&nl), "the deletion");
+		must(nl_commit(&nl), loss->name);
 		wait_until(&done, i);
 		judge(subject);
 		judge(child);
@@ -341,7 +376,7 @@ int main(int argc, char **argv)
 			close(child);
 		if (used >= 0)
 			close(used);
-		write_endpoint(&nl);
+		loss->restore(&nl);
 		atomic_store(&judged, i);
 	}
 	pthread_join(actor, NULL);

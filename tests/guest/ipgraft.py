@@ -54,12 +54,14 @@ class Space:
         return netns.call_in(self.fd, lambda: graft(line, ok=ok))
 
     def refused(self, line: str) -> str:
-        """The sentence of a command that the kernel or the system refuses."""
+        """The sentence of a command that the kernel or the system refuses, without what was asked for."""
         answer = self.graft(line, ok=False)
         assert (answer.status, answer.out) == (1, ""), answer
         assert answer.err.startswith("ip-graft: ")
         assert answer.err.count("\n") == 1
-        return answer.err.removeprefix("ip-graft: ").rstrip("\n")
+        sentence = answer.err.removeprefix("ip-graft: ").rstrip("\n")
+        _, kernel, refusal = sentence.partition("the kernel refuses")
+        return kernel + refusal if kernel else sentence
 
     def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
         """A socket of door 2."""

@@ -272,4 +272,18 @@ static inline void nl_acl_local(struct nl *nl, int table)
 	nl_end(nl);
 }
 
+/* The only ACL rule: nothing may be connected to, and what is connected is aborted. */
+static inline void nl_acl_no_connect(struct nl *nl, int table)
+{
+	struct nlattr *nest;
+
+	nl_graft(nl, GRAFT_CMD_ACL_SET, 0, table);
+	nest = nl_nest(nl, GRAFT_A_ACL);
+	nl_u8(nl, GRAFT_ACL_A_ALLOW, 0);
+	nl_u8(nl, GRAFT_ACL_A_VERBS, GRAFT_VERB_CONNECT);
+	nl_unnest(nl, nest);
+	nl_put(nl, GRAFT_A_ABORT, "", 0);
+	nl_end(nl);
+}
+
 #endif

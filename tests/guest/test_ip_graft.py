@@ -107,6 +107,40 @@ def test_names_that_exist_and_names_that_do_not(host: Space, web: Space) -> None
     assert host.refused(f"{n} show f") == unknown
     assert host.refused(f"{n} sockets abort endpoint f") == unknown
     assert "path @x" in host.graft(f"{n} show e").out
+    asked = host.graft(f"{n} -j del f", ok=False).err
+    assert asked == f"ip-graft: -n {web.name} del f: {unknown}\n"
+
+
+def test_what_cannot_work_yet_is_taken_and_remarked_on(host: Space, web: Space) -> None:
+    n = f"-n {web.name}"
+    add = f"{n} add {{}} type ipv4 addr {{}} port any"
+    assert host.graft(add.format("here", host.address)).err == ""
+    assert host.graft(add.format("any", "0.0.0.0")).err == ""
+    note = "note: the target namespace has no {} now; until it does, '{}' refuses every bind\n"
+    assert host.graft(add.format("gone", "10.9.9.9")).err == note.format("address 10.9.9.9", "gone")
+    six = f"{n} add six type ipv6 addr fd00:9::9 port 80"
+    assert host.graft(six).err == note.format("address fd00:9::9", "six")
+    device = add.format("wire", host.address) + " dev wire0"
+    assert host.graft(device).err == note.format("device 'wire0'", "wire")
+    # the address is looked for where the sockets will be
+    assert graft(f"{n} replace here type ipv4 addr {host.address} port any netns {host.name}").err == ""
+    assert graft(f"{n} replace gone type ipv4 addr 10.9.9.9 port any netns {host.name}").err.startswith("note: ")
+    # json is for programs, which know what they asked for
+    assert host.graft(f"-j {n} replace gone type ipv4 addr 10.9.9.9 port any").err == ""
+
+
+def test_a_rule_whose_endpoint_is_not_there_is_taken_and_remarked_on(host: Space, web: Space, tmp_path: Path) -> None:
+    n = f"-n {web.name}"
+    host.graft(f"{n} add e type ipv4 addr {host.address} port 80")
+    assert host.graft(f"{n} rule add ingress port 80 endpoint e").err == ""
+    missing = "note: the table has no endpoint '{}' now; until it does, what the rule matches is refused\n"
+    assert host.graft(f"{n} rule add ingress port 81 endpoint f").err == missing.format("f")
+    assert host.graft(f"{n} rule replace ingress port 81 endpoint g").err == missing.format("g")
+    other = "note: 'e' is of type ipv4, and the rule's prefix is IPv6: no socket gets through it\n"
+    assert host.graft(f"{n} rule add egress to fd00::/8 endpoint e").err == other
+    lines = tmp_path / "rules"
+    lines.write_text("ingress port 80 endpoint e\ningress port 81 endpoint f\negress native\n")
+    assert host.graft(f"{n} rule load {lines}").err == missing.format("f")
 
 
 def test_a_name_of_any_bytes(host: Space, web: Space) -> None:
@@ -280,7 +314,8 @@ def test_who_lacks_the_capability(host: Space, web: Space, become: str, line: st
         )
     assert (asked.returncode, asked.stdout) == (1, "")
     assert asked.stderr == (
-        "ip-graft: the kernel refuses: CAP_NET_ADMIN is needed over the socket's namespace and over the table's\n"
+        f"ip-graft: -n {selector} {' '.join(line.split()[:2])}: the kernel refuses: "
+        "CAP_NET_ADMIN is needed over the socket's namespace and over the table's\n"
     )
     assert host.graft(f"-n {web.name} show").out.startswith("e: ")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tried from inside the container: keeping a socket across the deletion of its endpoint, by acting in that moment."""
+"""Tried from inside the container: keeping a socket across the loss of its grant, by acting in that moment."""
 
 import os
 import signal
@@ -32,13 +32,28 @@ PATIENCE = max(80, LOOPS // 10)
 )
 def test_a_socket_made_meanwhile(act: str) -> None:
     """Once an endpoint is deleted with its sockets, none of them, however young, can do anything."""
+    ended = act_while("deletion", act)
+    assert ended.pop("grafted") > 0
+    assert ended == {"alive": 0, "attached": 0, "sends": 0, "receives": 0}
+
+
+@pytest.mark.parametrize("act", ["connect", "connect-datagram", "bound-then-connect", "bound-then-fastopen"])
+def test_a_connection_made_meanwhile(act: str) -> None:
+    """Once the ACL denies every connect, and what is connected is aborted, nothing is connected."""
+    ended = act_while("denial", act)
+    assert ended.pop("grafted") > 0
+    # one that is not connected has lost nothing
+    del ended["alive"]
+    assert ended == {"attached": 0, "sends": 0, "receives": 0}
+
+
+def act_while(loss: str, act: str) -> dict[str, int]:
+    """Run the program; return its counts."""
     signal.alarm(PATIENCE + 10)
     here = Namespace.initial()
     try:
-        _, printed = run(here, "abort", act, LOOPS, patience=PATIENCE)
+        _, printed = run(here, "abort", loss, act, LOOPS, patience=PATIENCE)
     finally:
         here.close()
-    ended = counts(printed)
-    assert ended.pop("grafted") > 0
-    assert ended == {"alive": 0, "attached": 0, "sends": 0, "receives": 0}
     no_sockets()
+    return counts(printed)

@@ -8,7 +8,7 @@ import pytest
 from bench.figures import figures
 from bench.plans import AF_GRAFT, GRAFT, HOST, HOST_BOUND, PLANS, Comparison
 from demo import verdict
-from demo.measures import MEASURES
+from demo.measures import MEASURES, unsteady
 
 COMPARISON = Comparison("data", ("tcp-round-trip-in",), (HOST, GRAFT), 3)
 
@@ -104,9 +104,17 @@ def test_the_clients_results_are_read() -> None:
     assert by_program["iperf3"].result(iperf3.replace("192", "0.0")) is None
 
 
-@pytest.mark.parametrize(
-    ("ratios", "steady"),
-    [([1.0, 1.01, 0.99], True), ([0.5, 0.51, 0.49], True), ([1.0, 1.3, 0.8], False), ([1.0, 1.0, 1.0, 0.5, 2.0], True)],
-)
-def test_rounds_are_added_where_they_disagree_and_only_there(*, ratios: list[float], steady: bool) -> None:
-    assert MEASURES[0].is_steady(ratios) is steady
+def test_rounds_are_added_where_they_disagree_the_most_first() -> None:
+    ratios = {
+        MEASURES[0]: [1.0, 1.1, 0.9],
+        MEASURES[1]: [0.5, 0.51, 0.49],
+        MEASURES[2]: [1.0, 1.3, 0.8],
+        MEASURES[3]: [1.0, 1.0, 1.0, 0.5, 2.0],
+    }
+    runs = [
+        {"measure": measure.title, "path": path, "round": number, "result": 100 * (ratio if path == GRAFT else 1)}
+        for measure in MEASURES
+        for number, ratio in enumerate(ratios.get(measure, [1.0, 1.0, 1.0]), start=1)
+        for path in (HOST, GRAFT)
+    ]
+    assert unsteady(runs) == [MEASURES[2], MEASURES[0]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import graftd
 from graftd.errors import KernelError, ModuleNotLoadedError
 from graftd.kernel import netns
 from graftd.model import (
@@ -287,6 +288,7 @@ WRONG = [
     ("sockets abort", "keyword is missing: expected cookie or endpoint"),
     ("sockets abort cookie five",
      "'five' is no cookie: expected a number from 0 to 18446744073709551615"),
+    ("rule sets", "unknown verb 'sets': expected show, add, replace, del, load or flush"),
     ("monitor everything", "unknown group 'everything': expected table, event or all"),
 ]  # fmt: skip
 
@@ -297,6 +299,14 @@ def test_wrong_command_lines(line: str, sentence: str, capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     assert printed.err == f"ip-graft: {sentence}\n"
     assert printed.out == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-V"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"ip-graft {graftd.__version__}\n"
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -406,13 +416,14 @@ def test_a_file_that_is_no_namespace_cannot_be_entered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (KernelError(22, "why", ("GRAFT_A_ENDPOINT", "GRAFT_EP_A_DEVICE")), "the kernel refuses ('dev'): why"),
-        (KernelError(22, "why", ("GRAFT_A_ENDPOINT",)), "the kernel refuses: why"),
+        (KernelError(22, "why", ("GRAFT_A_ENDPOINT", "GRAFT_EP_A_DEVICE")),
+         "-n web add e: the kernel refuses ('dev'): why"),
+        (KernelError(22, "why", ("GRAFT_A_ENDPOINT",)), "-n web add e: the kernel refuses: why"),
         (KernelError(16, "tables are claimed by graftd (pid 5)"),
-         "the kernel refuses: tables are claimed by graftd (pid 5)"),
+         "-n web add e: the kernel refuses: tables are claimed by graftd (pid 5)"),
         (ModuleNotLoadedError(2, "the kernel module graft is not loaded: run modprobe graft"),
          "the kernel module graft is not loaded: run modprobe graft"),
     ],
 )  # fmt: skip
 def test_refusals(error: KernelError, sentence: str) -> None:
-    assert refusal.sentence(error) == sentence
+    assert refusal.sentence(error, "-n web add e") == sentence

@@ -3,6 +3,10 @@
 
 import errno
 import math
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +38,36 @@ def test_what_the_system_refuses_is_a_sentence(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert cli.main(["list"]) == 125
     assert capsys.readouterr().err == "lab: it could not go on: [Errno 28] No space left on device: '/cache/root'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--timeout", "x"], "argument --timeout: 'x' is not a number of seconds above 0"),
+        (["--timeout", "0"], "argument --timeout: '0' is not a number of seconds above 0"),
+        (["--cpus", "many"], "argument --cpus: 'many' is not a whole number above 0"),
+    ],
+)
+def test_a_wrong_number_is_answered_with_a_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli._parser().parse_args(["run", *words, "--", "true"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"{sentence}\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_list_without_a_word(tmp_path: Path) -> None:
+    entry = tmp_path / "kind" / "name@0123456789ab"
+    entry.mkdir(parents=True)
+    end, broken = os.pipe()
+    os.close(end)
+    done = subprocess.run(
+        [sys.executable, cli._CHECKOUT / "tests/lab/lab", "list"],
+        env=os.environ | {"GRAFT_LAB_CACHE": str(tmp_path)},
+        stdout=broken,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(broken)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import graftd
+
 COMPAT = Path(__file__).resolve().parents[2] / "kmod" / "compat" / "compat.h"
 _SUPPORTED = ("-DCONFIG_NET_NS",)
 
@@ -51,3 +53,14 @@ def test_what_is_not_is_refused_with_a_sentence(
 
 def test_a_later_kernel_on_request(tmp_path: Path) -> None:
     assert preprocess(tmp_path, "7.4", *_SUPPORTED, "-DGRAFT_UNTESTED_KERNEL") == (0, "")
+
+
+def test_module_library_and_python_bear_one_version() -> None:
+    found = {
+        "kmod/graft.h": r'GRAFT_VERSION "(.+)"',
+        "clients/preload/Makefile": r"VERSION \?= (.+)",
+        "graftd/__init__.py": r'__version__ = "(.+)"',
+    }
+    root = COMPAT.parents[2]
+    versions = {path: re.findall(pattern, (root / path).read_text()) for path, pattern in found.items()}
+    assert set(map(tuple, versions.values())) == {(graftd.__version__,)}, versions

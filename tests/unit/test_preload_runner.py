@@ -164,6 +164,10 @@ def test_a_bad_rule_is_answered_with_a_sentence(written: str) -> None:
         (("-i",), "-i needs a rule: write -i ADDR:PORT[-PORT]=ENDPOINT"),
         (("-e",), "-e needs a rule: write -e PREFIX/LEN=ENDPOINT"),
         (("-x", "true"), "there is no option -x: the options are -i, -e, -v, -h and -V"),
+        (
+            ("-i", "*:80=a", "-e", "*:80=a", "-i", "*:80,tcp=a", "-i", "0.0.0.0:80=a", "-i", "*:80=b", "true"),
+            "-i *:80=b: a rule before it is for the same addresses and ports: leave one of them out",
+        ),
         (("--verbose=x", "true"), "--verbose=x: this option takes no value: leave out what begins with '='"),
         (("--ingress", "true"), "there is no option --ingress: the options are -i, -e, -v, -h and -V"),
     ],

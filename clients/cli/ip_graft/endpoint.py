@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from graftd.model import Endpoint, EndpointEntry, EndpointType
-from ip_graft import values
+from ip_graft import notes, values
 from ip_graft.session import Session, counters_json, counters_text, say_aborted
 from ip_graft.words import UsageError, Words, build, match
 
@@ -109,10 +109,13 @@ def put(session: Session, words: Words, *, create: bool, replace: bool) -> None:
     request = parse(words)
     if request.abort and not replace:
         raise UsageError("a new endpoint has no live sockets to abort: leave 'abort' out")
-    client = session.client(request.target)
-    fd = session.table_fd(elsewhere=request.target is not None)
-    aborted = client.put_endpoint(request.endpoint, fd, create=create, replace=replace, abort=request.abort)
+    target = session.target_fd(request.target)
+    fd = session.table_fd(elsewhere=target is not None)
+    aborted = session.client(target).put_endpoint(
+        request.endpoint, fd, create=create, replace=replace, abort=request.abort
+    )
     say_aborted(session, aborted)
+    notes.on_endpoint(session, request.endpoint, target)
 
 
 def delete(session: Session, words: Words) -> None:

@@ -23,7 +23,7 @@ Usage: ip-graft [ OPTIONS ] { add | change | replace | del | show } ...
        ip-graft [ OPTIONS ] { rule | acl | table | sockets | info | monitor } ...
        ip-graft [ OPTIONS ] { freeze | unfreeze }
        ip-graft help [ COMMAND ]
-OPTIONS := { -n[etns] NETNS | -j[son] | -p[retty] | -s[tatistics] | -o[neline] | -h[elp] }
+OPTIONS := { -n[etns] NETNS | -j[son] | -p[retty] | -s[tatistics] | -o[neline] | -V[ersion] | -h[elp] }
 
 -n is the namespace whose table is meant: a name that `ip netns` knows, a process id or a path.
 `ip-graft help add` and the like tell the rest.
@@ -72,6 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[0] in ("-h", "-help", "--help"):
         sys.stdout.write(USAGE)
         return 0
+    if arguments[0] in ("-V", "-Version", "--version"):
+        from graftd import __version__
+
+        print(f"ip-graft {__version__}")
+        return 0
     return run(arguments)
 
 
@@ -91,7 +96,7 @@ def run(arguments: list[str]) -> int:
     except KernelError as error:
         from ip_graft.refusal import sentence
 
-        return _complain(sentence(error), 1)
+        return _complain(sentence(error, _asked(arguments)), 1)
     except GraftError as error:
         return _complain(str(error), 1)
     except OSError as error:
@@ -142,6 +147,12 @@ def _options(arguments: list[str]) -> tuple[list[str], Options]:
         else:
             flags.add(name)
     return words, Options(netns, **dict.fromkeys(flags, True))
+
+
+def _asked(arguments: list[str]) -> str:
+    """A command line that could be read, as far as it tells what was asked for and where."""
+    words, options = _options(arguments)
+    return " ".join((*(("-n", options.netns) if options.netns is not None else ()), *words[:2]))
 
 
 def _module(command: str) -> ModuleType:

@@ -2,6 +2,7 @@
 """What the kernel refused, in the words of the command line."""
 
 from graftd.errors import KernelError, ModuleNotLoadedError
+from ip_graft.values import safe_sentence
 
 _KEYWORDS = {
     "GRAFT_EP_A_NAME": "NAME",
@@ -43,9 +44,10 @@ _KEYWORDS = {
 }
 
 
-def sentence(error: KernelError) -> str:
+def sentence(error: KernelError, asked: str) -> str:
+    """What the user reads; ``asked`` is the beginning of the command line."""
     if isinstance(error, ModuleNotLoadedError):
         return error.message
     keyword = _KEYWORDS.get(error.attribute[-1]) if error.attribute else None
     where = f" ('{keyword}')" if keyword else ""
-    return f"the kernel refuses{where}: {error.message}"
+    return f"{safe_sentence(asked)}: the kernel refuses{where}: {error.message}"

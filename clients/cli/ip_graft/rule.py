@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """ip-graft rule"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from graftd.errors import GraftError
 from graftd.model import Direction, PortRange, Protocols, Rule, Verdict
-from ip_graft import values
+from ip_graft import notes, values
 from ip_graft.listing import read_lines
 from ip_graft.session import Session
 from ip_graft.words import UsageError, Words, build
@@ -108,7 +108,9 @@ def run(session: Session, words: Words) -> None:
         case "load":
             loaded = read_lines(words.value("the file"), parse)
             words.end()
-            session.client().set_rules(loaded, session.table_fd())
+            client, fd = session.client(), session.table_fd()
+            client.set_rules(loaded, fd)
+            notes.on_rules(session, client, loaded, fd)
         case _:
             words.end()
             session.client().set_rules((), session.table_fd())
@@ -126,14 +128,20 @@ def _add(session: Session, rule: Rule) -> None:
                 raise GraftError(f"there is a rule with this selector already, '{text(present)}': use rule replace")
         return (*rules, rule)
 
-    session.client().edit_rules(edit, session.table_fd())
+    _edit(session, edit, rule)
 
 
 def _replace(session: Session, rule: Rule) -> None:
     def edit(rules: tuple[Rule, ...]) -> Iterable[Rule]:
         return (*(present for present in rules if present.selector != rule.selector), rule)
 
-    session.client().edit_rules(edit, session.table_fd())
+    _edit(session, edit, rule)
+
+
+def _edit(session: Session, edit: Callable[[tuple[Rule, ...]], Iterable[Rule]], rule: Rule) -> None:
+    client, fd = session.client(), session.table_fd()
+    client.edit_rules(edit, fd)
+    notes.on_rules(session, client, (rule,), fd)
 
 
 def _delete(session: Session, given: dict[str, Any]) -> None:

@@ -37,10 +37,13 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.stack.close()
 
-    def client(self, target: str | None = None) -> Client:
-        """A client in the namespace that `target` selects, or in this one."""
-        fd = None if target is None else self._opened(target)
-        return self.stack.enter_context(Client.open(fd))
+    def client(self, target_fd: int | None = None) -> Client:
+        """A client in the namespace behind `target_fd`, or in this one."""
+        return self.stack.enter_context(Client.open(target_fd))
+
+    def target_fd(self, selector: str | None) -> int | None:
+        """The namespace that `selector` means; None, this one, where there is none."""
+        return None if selector is None else self._opened(selector)
 
     def table_fd(self, *, elsewhere: bool = False) -> int | None:
         """The table namespace: -n's, or this one. None where the client is in it already;

@@ -38,7 +38,7 @@ def match(word: str, keywords: Sequence[str], what: str, aliases: Mapping[str, s
         raise UsageError(f"'{word}' may mean {either(fitting)}: write more of it")
     from difflib import get_close_matches
 
-    nearest = get_close_matches(word, everything, n=1)
+    nearest = get_close_matches(word, keywords, n=1)
     if nearest:
         raise UsageError(f"unknown {what} '{word}': did you mean '{nearest[0]}'?")
     raise UsageError(f"unknown {what} '{word}': expected {either(keywords)}")

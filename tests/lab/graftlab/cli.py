@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from . import host, session, tree
@@ -42,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.hint:
             say(error.hint)
         return EXIT_LAB
+    except BrokenPipeError:
+        # whoever read the output has seen enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         say(f"it could not go on: {error}")
         return EXIT_LAB
@@ -121,6 +126,7 @@ def _build(cache: Cache, checkout: tree.Tree) -> int:
 def _list(cache: Cache) -> int:
     for entry in cache.entries():
         print(f"{entry.kind:10} {entry.name:28} {entry.key}  {_size_mib(entry.path):6} MiB")
+    sys.stdout.flush()
     return 0
 
 
@@ -168,14 +174,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return value
+    with suppress(ValueError):
+        value = float(text)
+        if value > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
+    with suppress(ValueError):
+        value = int(text)
+        if value > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
