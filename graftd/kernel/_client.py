@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -36,7 +38,9 @@ from graftd.model import (
 Item = TypeVar("Item")
 
 _DUMP_TRIES = 10
-_SET_TRIES = 10
+_SET_TRIES = 20
+_FIRST_PAUSE = 0.001  # seconds
+_LONGEST_PAUSE = 0.2
 
 
 class Client:
@@ -261,10 +265,13 @@ class Client:
         return generation, tuple(self._items(request, decoder))
 
     def _until_fresh(self, write: Callable[[], Item]) -> Item:
-        for _ in range(_SET_TRIES):
+        for attempt in range(_SET_TRIES):
             try:
                 return write()
             except KernelError as error:
                 if error.errno != errno.ESTALE:
                     raise
+            # Writers that go on in step lose to one another again and again.
+            longest = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
+            time.sleep(random.uniform(0, longest))  # noqa: S311 nothing secret
         raise KernelError(errno.ESTALE, sentence_for(errno.ESTALE))

@@ -11,12 +11,18 @@ import json
 import os
 import shlex
 import socket
-import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+import kernelcalls
+import rtnl
 from graftd.kernel import netns
 from ip_graft.main import run
+from netns import Namespace
+
+# linux/mount.h
+_MS_BIND = 4096
+_MNT_DETACH = 2
 
 _numbers = itertools.count(1)
 
@@ -32,22 +38,34 @@ class Answer:
 
 
 class Space:
-    """A namespace that `ip netns` knows, with lo up and one address on a dummy device."""
+    """A namespace that `ip netns` knows, with lo up and one address on a dummy device.
+
+    It is made as `ip netns add` makes it, but by this process: ten of another cost seconds in an emulated guest.
+    """
 
     def __init__(self, role: str, address: str) -> None:
         self.name = f"{role}-{os.getpid()}-{next(_numbers)}"
         self.address = address
-        _ip(f"netns add {self.name}")
-        _ip(f"-n {self.name} link set lo up")
-        _ip(f"-n {self.name} link add dummy0 type dummy")
-        _ip(f"-n {self.name} addr add {address}/24 dev dummy0")
-        _ip(f"-n {self.name} link set dummy0 up")
+        self._file = netns.NAMED / self.name
+        made = Namespace.new(self.name)
+        netns.NAMED.mkdir(exist_ok=True)
+        self._file.touch()
+        with made:
+            kernelcalls.call("mount", b"/proc/thread-self/ns/net", bytes(self._file), None, _MS_BIND, None)
+            routes = rtnl.Routes()
+            routes.up("lo")
+            routes.dummy("dummy0")
+            routes.address("dummy0", address, 24)
+            routes.up("dummy0")
+            routes.close()
+        made.close()
         self.fd = netns.open_selected(self.name)
         self.cookie = netns.cookie_of(self.fd)
 
     def close(self) -> None:
         os.close(self.fd)
-        _ip(f"netns del {self.name}")
+        kernelcalls.call("umount2", bytes(self._file), _MNT_DETACH)
+        self._file.unlink()
 
     def graft(self, line: str, *, ok: bool = True) -> Answer:
         """`ip-graft LINE` in this namespace."""
@@ -70,10 +88,6 @@ class Space:
             return socket.socket(socket.AF_INET, kind, 254)
 
         return netns.call_in(self.fd, here)
-
-
-def _ip(line: str) -> None:
-    subprocess.run(["ip", *shlex.split(line)], check=True)
 
 
 def graft(line: str, *, ok: bool = True) -> Answer:

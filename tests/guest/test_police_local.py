@@ -153,10 +153,11 @@ def test_link_local_addresses_of_a_device(box: Box, events: Events, door: int) -
                 sock.close()
 
 
-@pytest.fixture
-def routed() -> Iterator[Box]:
-    """A container of a host that routes by mark: 77 is another world, where more is the host's own."""
-    world = World()
+@pytest.fixture(scope="module")
+def routed_world(world: World) -> Iterator[World]:
+    """A host that routes by mark: 77 is another world, where more is the host's own."""
+    del world  # which waits at its end for every namespace to go, this one's as well
+    made = World()
     for version, private in (("-4", "10.77.0.0/16"), ("-6", "fd00:77::/64")):
         for words in (
             ("rule", "add", "fwmark", "77", "table", "100", "priority", "10"),
@@ -167,12 +168,18 @@ def routed() -> Iterator[Box]:
             ("rule", "add", "table", "local", "priority", "20"),
             ("rule", "delete", "table", "local", "priority", "0"),
         ):
-            run(world.host, "ip", version, *words)
-    run(world.host, "ip", "route", "add", "broadcast", "10.78.0.1", "dev", "lan", "table", "100")
-    box = Box(world)
-    yield box
-    box.close()
-    world.close()
+            run(made.host, "ip", version, *words)
+    run(made.host, "ip", "route", "add", "broadcast", "10.78.0.1", "dev", "lan", "table", "100")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def routed(routed_world: World) -> Iterator[Box]:
+    """A container of that host."""
+    made = Box(routed_world)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_iperf3(scene: Scene, options: list[str]) -> None:
 def test_sockperf(scene: Scene, protocol: str) -> None:
     options = ["-p", scene.port] + (["--tcp"] if protocol == "tcp" else [])
     with scene.server("sockperf", "server", "-i", "0.0.0.0", *options, protocol=protocol):
-        printed = scene.client("sockperf", "ping-pong", "-i", scene.address, *options, "-t", "2", "-m", "64")
+        printed = scene.client("sockperf", "ping-pong", "-i", scene.address, *options, "-t", "1", "-m", "64")
     assert "Summary: Latency is" in printed
 
 

@@ -53,9 +53,11 @@ def server(box: Box, tmp_path: Path) -> Iterator[Program]:
         yield program
 
 
-def container(tmp_path: Path, *command: str | Path, resolv: str, hosts: str = "") -> list[str | Path]:
+def container(
+    tmp_path: Path, *command: str | Path, resolv: str, hosts: str = "", patience: str = "timeout:5 attempts:2"
+) -> list[str | Path]:
     """Return ``command`` with its own /etc/resolv.conf and /etc/hosts."""
-    own = {"resolv.conf": f"{resolv}\noptions timeout:5 attempts:2\n", "hosts": f"127.0.0.1 localhost\n{hosts}"}
+    own = {"resolv.conf": f"{resolv}\noptions {patience}\n", "hosts": f"127.0.0.1 localhost\n{hosts}"}
     mounts = []
     for name, content in own.items():
         (tmp_path / name).write_text(content)
@@ -129,15 +131,26 @@ def test_without_a_rule_for_the_name_server_nothing_is_asked(
     box: Box, server: Program, resolver: Path, tmp_path: Path
 ) -> None:
     graft = ("graft", "-e", "192.0.2.0/24=ep-dns", "--")
-    asked = container(tmp_path, *graft, resolver, INET, "0", "www.graft.test", resolv=f"nameserver {PEER4}")
+    asked = container(
+        tmp_path,
+        *graft,
+        resolver,
+        INET,
+        "0",
+        "www.graft.test",
+        resolv=f"nameserver {PEER4}",
+        patience="timeout:1 attempts:1",
+    )
     run(box.ns, *asked, fails=True)
     assert sources(server) == set()
 
 
 def test_the_first_name_server_is_not_there(box: Box, server: Program, resolver: Path, tmp_path: Path) -> None:
     graft = ("graft", "-e", f"{LAN4}:53=ep-dns", "--")
-    resolv = f"nameserver {HOST4}\nnameserver {PEER4}\noptions timeout:1"
-    asked = container(tmp_path, *graft, resolver, INET, "0", "old.graft.test", resolv=resolv)
+    resolv = f"nameserver {HOST4}\nnameserver {PEER4}"
+    asked = container(
+        tmp_path, *graft, resolver, INET, "0", "old.graft.test", resolv=resolv, patience="timeout:1 attempts:2"
+    )
     assert run(box.ns, *asked) == f"{PEER4}\n"
     assert sources(server) == {HOST4}
 
