@@ -27,7 +27,7 @@
  * graft_epname_parse - read a struct sockaddr_gr
  * @uaddr: the address, in kernel memory
  * @len: its length; programs built for 16-byte names pass less than the whole
- * @name: the endpoint's name, NUL-terminated and padded with NULs
+ * @name: the endpoint's name, NUL-terminated
  *
  * A name ends at its first NUL or at the address's end.
  *
@@ -49,8 +49,8 @@ int graft_epname_parse(const void *uaddr, int len, char name[GRAFT_NAME_MAX])
 	n = strnlen(gr->sgr_epname, room);
 	if (!n || n >= GRAFT_NAME_MAX)
 		return -EINVAL;
-	memset(name, 0, GRAFT_NAME_MAX);
 	memcpy(name, gr->sgr_epname, n);
+	name[n] = '\0';
 	return n;
 }
 
@@ -250,9 +250,9 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 {
 	struct graft_table *t = graft_table(sock_net(sock->sk));
 	u8 bit = sock->type == SOCK_STREAM ? GRAFT_PROTO_TCP : GRAFT_PROTO_UDP;
-	char path[GRAFT_UNIX_NAME_MAX];
+	char path[GRAFT_UNIX_NAME_MAX] __graft_uninitialized;
+	struct graft_ep_conf conf __graft_uninitialized;
 	const struct proto_ops *ops;
-	struct graft_ep_conf conf;
 	struct graft_socket *gs;
 	struct socket *host;
 	struct net *target;
@@ -354,7 +354,7 @@ static int graft_reseat_named(struct socket *sock, const void *uaddr, int len,
 	s64 aborts = atomic64_read_acquire(&t->aborts);
 	struct graft_why why = { };
 	struct graft_endpoint *ep;
-	char name[GRAFT_NAME_MAX];
+	char name[GRAFT_NAME_MAX] __graft_uninitialized;
 	int n, err;
 
 	n = graft_epname_parse(uaddr, len, name);
