@@ -125,34 +125,56 @@ u32 graft_abort(struct graft_table *t, const struct graft_abort *what)
 	return n;
 }
 
+static bool graft_is_named(const struct graft_endpoint *ep,
+			   const struct graft_name *name)
+{
+	return ep && ep->hash == name->hash && ep->name_len == name->len &&
+	       !memcmp(ep->name, name->text, name->len);
+}
+
 static bool graft_matches_endpoint(const struct graft_abort *what,
 				   const struct graft_socket *gs,
 				   struct sock *sk)
 {
-	return gs->ep == what->ep;
+	return graft_is_named(gs->ep, &what->name) ||
+	       graft_is_named(gs->peer, &what->name);
 }
 
-/* Count an abort of @ep's sockets, or where NULL of those that the ACL denies. */
-static void graft_abort_count(struct graft_table *t, struct graft_endpoint *ep)
+/*
+ * Count an abort. @last is where its number stays: an endpoint's, or the table's
+ * for those that the ACL denies.
+ */
+static void graft_abort_count(struct graft_table *t, s64 *last)
 {
 	spin_lock(&t->sockets_lock);
-	/* in this order: who reads the count then sees which endpoint it was */
-	if (ep)
-		WRITE_ONCE(ep->aborted, atomic64_read(&t->aborts) + 1);
+	/* in this order: who reads the count then sees whose it was */
+	WRITE_ONCE(*last, atomic64_read(&t->aborts) + 1);
 	atomic64_inc_return(&t->aborts);
 	spin_unlock(&t->sockets_lock);
 }
 
-/* Abort every socket of @ep. */
-u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep)
+/*
+ * Abort every socket of an endpoint of this name, and every unix socket that is
+ * connected to one. A socket may have outlived its endpoint, and another of the
+ * same name has taken that one's place.
+ */
+u32 graft_abort_name(struct graft_table *t, const struct graft_name *name)
 {
 	const struct graft_abort what = {
 		.matches = graft_matches_endpoint,
-		.ep = ep,
+		.name = *name,
 	};
 
-	graft_abort_count(t, ep);
 	return graft_abort(t, &what);
+}
+
+/* The same by an endpoint, so that those are met as well that are being grafted. */
+u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep)
+{
+	const struct graft_name name = { ep->name, ep->hash, ep->name_len };
+
+	graft_abort_count(t, &ep->aborted);
+	return graft_abort_name(t, &name);
 }
 
 static bool graft_matches_cookie(const struct graft_abort *what,
@@ -172,27 +194,23 @@ u32 graft_abort_cookie(struct graft_table *t, u64 cookie)
 	return graft_abort(t, &what);
 }
 
-/*
- * Would the ACL refuse what the socket is doing? It is asked about whoever
- * opened the file, for the task that uses it is not at hand.
- */
-static bool graft_matches_denied(const struct graft_abort *what,
-				 const struct graft_socket *gs, struct sock *sk)
+static bool graft_is_denied(const struct graft_socket *gs, struct sock *sk,
+			    const struct cred *cred)
 {
 	u8 protocol = gs->protocol ?: GRAFT_PROTO_ALL;
 	bool listens = gs->verb == GRAFT_VERB_LISTEN ||
 		       READ_ONCE(sk->sk_state) == TCP_LISTEN;
-	const struct cred *cred;
 	struct graft_addr peer;
 	bool local;
 
-	if (!gs->sock->file)
-		return false;
-	cred = gs->sock->file->f_cred;
 	if (listens && !graft_acl_allows(cred, gs->table, gs->ep,
 					 GRAFT_ACL_LISTEN, protocol, NULL,
 					 &local))
 		return true;
+	if (gs->peer)
+		return !graft_acl_allows(cred, gs->table, gs->peer,
+					 GRAFT_ACL_CONNECT, protocol, NULL,
+					 &local);
 	if (!gs->protocol || gs->looped)
 		return false;
 	graft_addr_remote(&peer, sk);
@@ -207,13 +225,45 @@ static bool graft_matches_denied(const struct graft_abort *what,
 				 protocol, &peer, &local);
 }
 
+/*
+ * Would the ACL refuse what the socket is doing? It is asked about whom that was
+ * granted to last, for the task that uses it is not at hand.
+ */
+static bool graft_matches_denied(const struct graft_abort *what,
+				 const struct graft_socket *gs, struct sock *sk)
+{
+	bool denied;
+
+	rcu_read_lock();
+	denied = graft_is_denied(gs, sk, READ_ONCE(gs->cred));
+	rcu_read_unlock();
+	return denied;
+}
+
 /* Abort the sockets that the ACL, as it is now, would refuse. */
 u32 graft_abort_denied(struct graft_table *t)
 {
 	const struct graft_abort what = { .matches = graft_matches_denied };
 
-	graft_abort_count(t, NULL);
+	graft_abort_count(t, &t->denied);
 	return graft_abort(t, &what);
+}
+
+/**
+ * graft_abort_since - has an abort meant this socket?
+ * @gs: its state
+ * @sock: the socket, its decision lock held
+ * @ep: an endpoint that it uses
+ * @aborts: graft_table.aborts as it was before; the caller has seen it move
+ */
+bool graft_abort_since(const struct graft_socket *gs, struct socket *sock,
+		       const struct graft_endpoint *ep, s64 aborts)
+{
+	/* pairs with graft_abort_count() */
+	smp_rmb();
+	return READ_ONCE(ep->aborted) > aborts ||
+	       (READ_ONCE(gs->table->denied) > aborts &&
+		graft_matches_denied(NULL, gs, sock->sk));
 }
 
 /*
@@ -223,10 +273,7 @@ u32 graft_abort_denied(struct graft_table *t)
  */
 bool graft_abort_again(struct graft_socket *gs, struct socket *sock)
 {
-	/* the caller has read the count; pairs with graft_abort_count() */
-	smp_rmb();
-	if (READ_ONCE(gs->ep->aborted) <= gs->aborts &&
-	    !graft_matches_denied(NULL, gs, sock->sk))
+	if (!graft_abort_since(gs, sock, gs->ep, gs->aborts))
 		return false;
 	graft_revoke(gs, sock);
 	return true;

@@ -7,19 +7,21 @@
 /**
  * struct graft_abort - which live sockets to abort
  * @matches: says of a socket whether it goes; called under the decision lock
- * @ep: for @matches
+ * @name: an endpoint's, for @matches
  * @cookie: for @matches
  */
 struct graft_abort {
 	bool (*matches)(const struct graft_abort *what,
 			const struct graft_socket *gs, struct sock *sk);
-	const struct graft_endpoint	*ep;
+	struct graft_name		name;
 	u64				cookie;
 };
 
 void graft_revoke(struct graft_socket *gs, struct socket *sock);
 u32 graft_abort(struct graft_table *t, const struct graft_abort *what);
 bool graft_abort_again(struct graft_socket *gs, struct socket *sock);
+bool graft_abort_since(const struct graft_socket *gs, struct socket *sock,
+		       const struct graft_endpoint *ep, s64 aborts);
 
 /**
  * graft_abort_missed - abort a socket that an abort has passed over
@@ -36,6 +38,7 @@ static inline bool graft_abort_missed(struct graft_socket *gs,
 }
 
 u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep);
+u32 graft_abort_name(struct graft_table *t, const struct graft_name *name);
 u32 graft_abort_cookie(struct graft_table *t, u64 cookie);
 u32 graft_abort_denied(struct graft_table *t);
 u64 graft_cookie(struct sock *sk);

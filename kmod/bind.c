@@ -162,7 +162,9 @@ static int graft_bind_any(struct socket *sock, const struct proto_ops *native,
 	bool no_port;
 	int err;
 
-	if (lazily && graft_addr_is_any(&conf->addr))
+	/* an IPv6 socket left alone would take every IPv6 address with IPv4's */
+	if (lazily && graft_addr_is_any(&conf->addr) &&
+	    conf->addr.family == sk->sk_family)
 		return 0;
 	no_port = graft_inet_no_port(sk);
 	if (no_port != lazily)

@@ -65,10 +65,13 @@ void graft_go_native(struct socket *sock, const struct graft_kind *kind)
 
 	graft_socket_attach(sock, NULL);
 	__module_get(kind->native->owner);
-	graft_socket_switch(sock, kind->native);
-	/* TCP does not know SOL_SOCKET; UDP has it routed from the start */
+	/*
+	 * TCP does not know SOL_SOCKET, so it is not to get one; UDP has it routed
+	 * from the start
+	 */
 	if (kind->type == SOCK_STREAM)
 		graft_route_sol_socket(sock, false);
+	graft_socket_switch(sock, kind->native);
 	if (gs)
 		graft_socket_free(gs);
 }
@@ -144,8 +147,8 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	struct graft_ep_conf conf __graft_uninitialized;
 	struct graft_home home __graft_uninitialized;
 	struct net *target;
+	bool holds, missed;
 	int ifindex, err;
-	bool holds;
 
 	target = graft_endpoint_target(ep, &conf, NULL);
 	if (!connects && !graft_serves_family(&conf, sk)) {
@@ -224,14 +227,18 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	gs->looped = wish->reach.family;
 	gs->aborts = wish->aborts;
 	gs->shares = kind->type == SOCK_DGRAM && home.reuse;
+	gs->owns_port = gs->ephemeral && kind->type == SOCK_STREAM &&
+			inet_sk(sk)->inet_num;
 	graft_socket_publish(gs, sock);
+	/* before other threads can use it */
+	missed = graft_abort_missed(gs, sock);
 	graft_socket_switch(sock, &kind->grafted);
 	if (!connects)
 		gs->asked = *wish->a;
-	if (holds)
+	if (holds && !missed)
 		graft_held_add(gs);
 	atomic64_inc(connects ? &ep->connects : &ep->binds);
-	if (graft_abort_missed(gs, sock))
+	if (missed)
 		return graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
 				    "the grant was withdrawn meanwhile");
 	graft_event(GRAFT_EVENT_GRAFTED, why, wish->t, sk, ep, NULL, wish->verb,

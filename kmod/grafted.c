@@ -7,6 +7,10 @@
 
 #include <linux/module.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
+#include <net/inet_common.h>
+#include <net/ip6_fib.h>
+#include <net/tcp.h>
 
 #include "abort.h"
 #include "cmsg.h"
@@ -16,6 +20,7 @@
 #include "kind.h"
 #include "options.h"
 #include "police.h"
+#include "unix.h"
 
 int graft_grafted_release(struct socket *sock)
 {
@@ -27,6 +32,7 @@ int graft_grafted_release(struct socket *sock)
 	if (!gs)
 		return 0;
 	placeholder = gs->placeholder;
+	graft_socket_linger(gs, sock->sk, true);
 	graft_socket_unpublish(gs);
 	graft_socket_attach(sock, NULL);
 	err = gs->native->release(sock);
@@ -113,13 +119,57 @@ static int graft_connected(struct graft_socket *gs, struct socket *sock, int ret
 	return graft_done(gs, sock, ret);
 }
 
+/*
+ * A call may have waited for the sock's lock since it was judged. Ask again with
+ * the lock held, where an abort has passed since the grant.
+ */
+static int graft_ask_locked(struct graft_socket *gs, struct sock *sk,
+			    const struct graft_sockaddr *uaddr, int len)
+{
+	struct graft_addr dst;
+	int err;
+
+	if (READ_ONCE(gs->revoked))
+		return -EACCES;
+	if (likely(atomic64_read(&gs->table->aborts) == gs->aborts) ||
+	    gs->looped)
+		return 0;
+	err = graft_addr_parse(&dst, sk, uaddr, len) ?:
+	      graft_police_send(gs, sk, &dst, NULL, 0);
+	return min(err, 0);
+}
+
+/* As the native connect of a stream, but asked again in the middle. */
+static int graft_connect_stream(struct graft_socket *gs, struct socket *sock,
+				struct graft_sockaddr *uaddr, int len,
+				int flags)
+{
+	struct sock *sk = sock->sk;
+	int err;
+
+	lock_sock(sk);
+	err = graft_ask_locked(gs, sk, uaddr, len) ?:
+	      __inet_stream_connect(sock, uaddr, len, flags, 0);
+	release_sock(sk);
+	return err;
+}
+
 static int graft_connect_native(struct graft_socket *gs, struct socket *sock,
 				struct graft_sockaddr *uaddr, int len,
 				int flags)
 {
+	int err;
+
 	WRITE_ONCE(gs->connected, true);
-	return graft_connected(gs, sock,
-			       gs->native->connect(sock, uaddr, len, flags));
+	if (sock->type == SOCK_STREAM) {
+		err = graft_connect_stream(gs, sock, uaddr, len, flags);
+	} else {
+		err = gs->native->connect(sock, uaddr, len, flags);
+		/* the peer is set before this; pairs with graft_police_peer() */
+		smp_mb__before_atomic();
+		atomic_inc(&gs->connects);
+	}
+	return graft_connected(gs, sock, err);
 }
 
 /* UDP forgets its device when it disconnects; TCP does not. */
@@ -135,6 +185,7 @@ static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
 	struct sock *sk = sock->sk;
 	int err;
 
+	graft_socket_linger(gs, sk, false);
 	if (likely(!graft_may_forget(gs)))
 		return graft_done(gs, sock, gs->native->connect(sock, uaddr,
 								len, flags));
@@ -221,8 +272,9 @@ static int __graft_grafted_connect(struct graft_socket *gs, struct socket *sock,
 		return err;
 	if (!gs->looped) {
 		err = graft_police_send(gs, sock->sk, &dst, NULL, 0);
-		if (err)
+		if (err < 0)
 			return err;
+		graft_socket_granted(gs);
 		atomic64_inc(&gs->ep->connects);
 	}
 	return __graft_connect_host(gs, sock, uaddr, len, flags);
@@ -249,9 +301,13 @@ static int graft_grafted_connect(struct socket *sock, struct graft_sockaddr *uad
 int graft_grafted_listen(struct socket *sock, int backlog)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
+	int err;
 
-	return graft_police_listen(gs, sock->sk) ?:
-	       graft_done(gs, sock, gs->native->listen(sock, backlog));
+	err = graft_police_listen(gs, sock->sk);
+	if (err)
+		return err;
+	graft_socket_granted(gs);
+	return graft_connected(gs, sock, gs->native->listen(sock, backlog));
 }
 
 /* A child has no state until it gets one here; made first, lest it fail late. */
@@ -280,6 +336,8 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 		/* the stack may give a connection those that it came in by */
 		child->mark = READ_ONCE(newsock->sk->sk_mark);
 		child->ifindex = READ_ONCE(newsock->sk->sk_bound_dev_if);
+	} else {
+		graft_unix_forget_pid(newsock->sk);
 	}
 	atomic64_inc(&child->ep->accepts);
 	graft_route_sol_socket(newsock, true);
@@ -302,6 +360,19 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 	return 0;
 }
 
+/* As the native send that opens a connection, but asked again in the middle. */
+static int graft_fast_open(struct graft_socket *gs, struct sock *sk,
+			   struct msghdr *msg, size_t size)
+{
+	int err;
+
+	lock_sock(sk);
+	err = graft_ask_locked(gs, sk, msg->msg_name, msg->msg_namelen) ?:
+	      tcp_sendmsg_locked(sk, msg, size);
+	release_sock(sk);
+	return err;
+}
+
 static int graft_grafted_stream_sendmsg(struct socket *sock, struct msghdr *msg,
 					size_t size)
 {
@@ -321,11 +392,12 @@ static int graft_grafted_stream_sendmsg(struct socket *sock, struct msghdr *msg,
 		err = graft_addr_parse(&dst, sock->sk, msg->msg_name,
 				       msg->msg_namelen) ?:
 		      graft_police_send(gs, sock->sk, &dst, NULL, 0);
-		if (err)
+		if (err < 0)
 			return err;
+		graft_socket_granted(gs);
 		WRITE_ONCE(gs->connected, true);
-		return graft_connected(gs, sock, gs->native->sendmsg(sock, msg,
-								     size));
+		return graft_connected(gs, sock,
+				       graft_fast_open(gs, sock->sk, msg, size));
 	}
 	return graft_done(gs, sock, gs->native->sendmsg(sock, msg, size));
 }
@@ -364,6 +436,25 @@ static void graft_grafted_splice_eof(struct socket *sock)
 		gs->native->splice_eof(sock);
 }
 
+/*
+ * A datagram socket that is connected sends without naming anybody. What allowed its
+ * connect may be over: the host has got that address since, or whoever held its port
+ * is gone.
+ */
+static int graft_ask_peer(struct graft_socket *gs, struct sock *sk)
+{
+	const struct graft_asked_peer *asked = &gs->asked_peer;
+
+	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
+		return 0;
+	if (likely(!asked->held &&
+		   asked->connects == atomic_read(&gs->connects) &&
+		   asked->fib4 == rt_genid_ipv4(sock_net(sk)) &&
+		   asked->fib6 == rt_genid_ipv6(sock_net(sk))))
+		return 0;
+	return graft_police_peer(gs, sk);
+}
+
 static int __graft_dgram_sendmsg(struct graft_socket *gs, struct socket *sock,
 				 struct msghdr *msg, size_t size)
 {
@@ -391,6 +482,10 @@ static int __graft_dgram_sendmsg(struct graft_socket *gs, struct socket *sock,
 		if (gs->looped)
 			return graft_loop_sendmsg(gs, sock, &dst, msg, size);
 		err = graft_police_send(gs, sk, &dst, name, msg->msg_namelen);
+		if (err < 0)
+			return err;
+	} else {
+		err = graft_ask_peer(gs, sk);
 		if (err)
 			return err;
 	}
@@ -435,10 +530,11 @@ static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 int graft_set_sol_socket(struct socket *sock, int optname, sockptr_t optval,
 			 unsigned int optlen)
 {
-	if (graft_is_grafted(READ_ONCE(sock->ops)) &&
-	    (!graft_option_allowed(SOL_SOCKET, optname) ||
-	     graft_option_too_late(sock->sk, SOL_SOCKET, optname)))
-		return -ENOPROTOOPT;
+	const struct proto_ops *ops = READ_ONCE(sock->ops);
+
+	if (graft_is_grafted(ops))
+		return ops->setsockopt(sock, SOL_SOCKET, optname, optval,
+				       optlen);
 	return sock_setsockopt(sock, SOL_SOCKET, optname, optval, optlen);
 }
 
@@ -461,6 +557,10 @@ static int graft_grafted_setsockopt(struct socket *sock, int level, int optname,
 	}
 	if (level == SOL_SOCKET)
 		return sock_setsockopt(sock, level, optname, optval, optlen);
+	/* what is uncorked goes to the peer */
+	if (level == SOL_UDP && optname == UDP_CORK &&
+	    gs->protocol == GRAFT_PROTO_UDP && graft_ask_peer(gs, sock->sk))
+		return -EACCES;
 	return gs->native->setsockopt(sock, level, optname, optval, optlen);
 }
 
@@ -489,6 +589,20 @@ int graft_grafted_ioctl(struct socket *sock, unsigned int cmd,
 	return graft_socket_of(sock)->native->ioctl(sock, cmd, arg);
 }
 
+/*
+ * Where the option does not pass us, a call may come late with the placeholder that
+ * it found before the re-seat, which is no TCP sock.
+ */
+static int graft_grafted_set_rcvlowat(struct sock *sk, int val)
+{
+	const struct graft_kind *kind = graft_kind(sk->sk_family, SOCK_STREAM);
+
+	if (kind)
+		return kind->native->set_rcvlowat(sk, val);
+	WRITE_ONCE(sk->sk_rcvlowat, val ?: 1);
+	return 0;
+}
+
 bool graft_is_grafted(const struct proto_ops *ops)
 {
 	return ops->release == graft_grafted_release;
@@ -514,6 +628,7 @@ void graft_grafted_ops(struct proto_ops *ops, u16 type)
 	if (type == SOCK_STREAM) {
 		ops->accept = graft_grafted_accept;
 		ops->sendmsg = graft_grafted_stream_sendmsg;
+		ops->set_rcvlowat = graft_grafted_set_rcvlowat;
 	} else {
 		ops->sendmsg = graft_grafted_dgram_sendmsg;
 		ops->splice_eof = graft_grafted_splice_eof;

@@ -116,6 +116,39 @@ bool graft_held_target(const struct net *target, u8 protocol,
 }
 
 /**
+ * graft_held_peer - is the server still there that a looped socket connected to?
+ * @gs: the looped socket's state
+ * @sk: its sock
+ * @peer: where it is connected to
+ */
+bool graft_held_peer(const struct graft_socket *gs, const struct sock *sk,
+		     const struct graft_addr *peer)
+{
+	struct graft_addr bound;
+	struct graft_socket *other;
+	bool held = false;
+
+	spin_lock(&graft_held_lock);
+	hash_for_each_possible(graft_held_by_target, other, held,
+			       graft_held_key(sock_net(sk), gs->protocol,
+					      peer->port)) {
+		const struct sock *at = other->sock->sk;
+
+		if (other->table != gs->table || other->looped ||
+		    other->protocol != gs->protocol ||
+		    sock_net(at) != sock_net(sk) || !graft_holds(other, at))
+			continue;
+		graft_addr_local(&bound, at);
+		held = bound.port == peer->port &&
+		       graft_held_receives(at, &bound, peer);
+		if (held)
+			break;
+	}
+	spin_unlock(&graft_held_lock);
+	return held;
+}
+
+/**
  * graft_held_beside - does another socket of an endpoint have just this port?
  * @sk: the sock that is going to be bound beside it, in its target
  * @protocol: one bit of GRAFT_PROTO_*

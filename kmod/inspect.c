@@ -102,8 +102,9 @@ static const char *graft_inspect_tcp(const struct sock *sk)
 
 static const char *graft_inspect_udp(const struct sock *sk)
 {
-	if (udp_sk(sk)->encap_type)
-		return "UDP_ENCAP is set";
+	/* what it hooks up stays when it is taken back */
+	if (udp_sk(sk)->encap_type || udp_sk(sk)->encap_rcv)
+		return "UDP_ENCAP is or was set";
 	if (udp_sk(sk)->pending)
 		return "corked data is waiting";
 	return NULL;

@@ -173,8 +173,9 @@ int graft_nl_answer_aborted(struct genl_info *info, u32 n)
 int graft_nl_socket_abort(struct sk_buff *skb, struct genl_info *info)
 {
 	struct nlattr *tb[GRAFT_SOCK_A_MAX + 1];
-	struct graft_endpoint *ep = NULL;
+	struct graft_endpoint *ep;
 	struct graft_nl_req req;
+	struct graft_name named;
 	struct nlattr *name;
 	u32 n = 0;
 	int err;
@@ -199,14 +200,18 @@ int graft_nl_socket_abort(struct sk_buff *skb, struct genl_info *info)
 	/* not under the lock: an abort waits for calls of the container's */
 	mutex_unlock(&req.t->lock);
 	if (name) {
-		ep = graft_endpoint_get(req.t, nla_data(name),
-					strlen(nla_data(name)));
+		named = graft_name(nla_data(name), strlen(nla_data(name)));
+		ep = graft_endpoint_get(req.t, named.text, named.len);
 		if (ep) {
 			n = graft_abort_endpoint(req.t, ep);
 			graft_endpoint_put(ep);
 		} else {
-			GENL_SET_ERR_MSG(info, "no endpoint of this name is in the table");
-			err = -ENOENT;
+			/* sockets may have outlived it */
+			n = graft_abort_name(req.t, &named);
+			if (!n) {
+				GENL_SET_ERR_MSG(info, "no endpoint of this name is in the table, and no live socket is left of one");
+				err = -ENOENT;
+			}
 		}
 	} else {
 		n = graft_abort_cookie(req.t,

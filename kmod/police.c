@@ -185,6 +185,27 @@ static int graft_police_egress(struct graft_socket *gs,
 	return err;
 }
 
+static struct graft_path graft_path_of(const struct graft_socket *gs,
+				       const struct sock *sk)
+{
+	return (struct graft_path) {
+		.t = gs->table,
+		.ep = gs->ep,
+		.target = sock_net(sk),
+		.mark = gs->mark,
+		.ifindex = gs->ifindex,
+		.protocol = gs->protocol,
+	};
+}
+
+/* What a socket reaches others for: a datagram server answers. */
+static enum graft_acl_use graft_use(const struct graft_socket *gs,
+				    const struct sock *sk)
+{
+	return sk->sk_type == SOCK_DGRAM && gs->verb == GRAFT_VERB_LISTEN ?
+	       GRAFT_ACL_ANSWER : GRAFT_ACL_CONNECT;
+}
+
 static void graft_allow(struct graft_socket *gs,
 			const struct graft_allowed *now)
 {
@@ -209,7 +230,7 @@ static void graft_allow(struct graft_socket *gs,
  * @name: the same as the program gave it, to be remembered; or NULL
  * @len: its length
  *
- * Return: 0 or -EACCES, which is reported.
+ * Return: 0; 1 as in graft_police_path(); or -EACCES, which is reported.
  */
 int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		      const struct graft_addr *dst, const void *name, int len)
@@ -217,7 +238,6 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 	struct graft_path path;
 	struct graft_allowed now;
 	struct graft_why why = { };
-	enum graft_acl_use use;
 	int err;
 
 	if (READ_ONCE(gs->revoked)) {
@@ -229,14 +249,7 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		err = graft_refuse_stray(&why);
 		goto denied;
 	}
-	path = (struct graft_path) {
-		.t = gs->table,
-		.ep = gs->ep,
-		.target = sock_net(sk),
-		.mark = gs->mark,
-		.ifindex = gs->ifindex,
-		.protocol = gs->protocol,
-	};
+	path = graft_path_of(gs, sk);
 	/* what was true before the answer was found, or it is not remembered */
 	now = (struct graft_allowed) {
 		/* pairs with graft_table_changed() */
@@ -246,11 +259,8 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		.cred = rcu_access_pointer(gs->table->acl) ? current_cred() :
 							     NULL,
 	};
-	use = sk->sk_type == SOCK_DGRAM && gs->verb == GRAFT_VERB_LISTEN ?
-	      GRAFT_ACL_ANSWER : GRAFT_ACL_CONNECT;
-
 	err = graft_police_egress(gs, dst, &why) ?:
-	      graft_police_path(&path, use, dst, &why);
+	      graft_police_path(&path, graft_use(gs, sk), dst, &why);
 	if (err < 0)
 		goto denied;
 	if (!err && len > 0 && len <= (int)sizeof(now.name)) {
@@ -258,12 +268,55 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		now.len = len;
 		graft_allow(gs, &now);
 	}
-	return 0;
+	return err;
 
 denied:
 	graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep, NULL,
 		    GRAFT_VERB_CONNECT, dst);
 	return err;
+}
+
+/**
+ * graft_police_peer - may a connected datagram socket still reach its peer?
+ * @gs: its state
+ * @sk: its sock
+ *
+ * Return: 0, after which it is not asked about that peer again until something
+ * changes; or -EACCES, which is reported.
+ */
+int graft_police_peer(struct graft_socket *gs, struct sock *sk)
+{
+	struct graft_path path = graft_path_of(gs, sk);
+	/* what was true before the answer was found; then who the peer is */
+	struct graft_asked_peer now = {
+		.connects = atomic_read(&gs->connects),
+		.fib4 = rt_genid_ipv4(path.target),
+		.fib6 = rt_genid_ipv6(path.target),
+		.held = gs->looped,
+	};
+	struct graft_why why = { };
+	struct graft_addr peer;
+	int err = 0;
+
+	smp_rmb();
+	graft_addr_remote(&peer, sk);
+	if (!peer.port)
+		return 0; /* disconnected meanwhile */
+	if (!gs->looped)
+		err = graft_police_path(&path, graft_use(gs, sk), &peer, &why);
+	else if (!graft_held_peer(gs, sk, &peer))
+		err = graft_refuse(&why, GRAFT_REASON_LOCAL, -EACCES,
+				   "the server of the socket's own namespace is gone");
+	if (err < 0) {
+		graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep,
+			    NULL, GRAFT_VERB_CONNECT, &peer);
+		return err;
+	}
+	now.held |= err;
+	spin_lock(&gs->allowed_lock);
+	gs->asked_peer = now;
+	spin_unlock(&gs->allowed_lock);
+	return 0;
 }
 
 /**
@@ -319,6 +372,19 @@ static bool graft_cred_risky(const struct cred *cred, const struct net *target)
 	return false;
 }
 
+static bool graft_init_risky(const struct pid_namespace *pid_ns,
+			     const struct net *target)
+{
+	const struct task_struct *init;
+	bool risky;
+
+	rcu_read_lock();
+	init = READ_ONCE(pid_ns->child_reaper);
+	risky = init && graft_cred_risky(__task_cred(init), target);
+	rcu_read_unlock();
+	return risky;
+}
+
 /**
  * graft_police_task - may the calling task hold a socket of this target at all?
  * @sock: the socket
@@ -333,8 +399,9 @@ static bool graft_cred_risky(const struct cred *cred, const struct net *target)
  * that also holds CAP_SYS_ADMIN needs no socket for that.
  *
  * A descriptor goes to others, so not only the task is looked at: who opened the
- * socket counts, and so does the init of the task's pid namespace, which stands
- * for all that the container may start.
+ * socket counts, and so does the init of each pid namespace that the task is in,
+ * which stands for all that the container may start. Every one of them, since the
+ * container may put a pid namespace of its own around the task.
  *
  * Return: 0 or -EACCES.
  */
@@ -342,7 +409,6 @@ int graft_police_task(const struct socket *sock, const struct net *target,
 		      bool privileged, struct graft_why *why)
 {
 	struct pid_namespace *pid_ns = task_active_pid_ns(current);
-	const struct task_struct *init;
 	bool risky;
 
 	if (privileged)
@@ -351,12 +417,8 @@ int graft_police_task(const struct socket *sock, const struct net *target,
 		(sock->file && sock->file->f_cred != current_cred() &&
 		 graft_cred_risky(sock->file->f_cred, target));
 	/* the first of all namespaces' init is the host's, and may do as it likes */
-	if (!risky && pid_ns != &init_pid_ns) {
-		rcu_read_lock();
-		init = READ_ONCE(pid_ns->child_reaper);
-		risky = init && graft_cred_risky(__task_cred(init), target);
-		rcu_read_unlock();
-	}
+	for (; !risky && pid_ns != &init_pid_ns; pid_ns = pid_ns->parent)
+		risky = graft_init_risky(pid_ns, target);
 	if (likely(!risky))
 		return 0;
 	return graft_refuse(why, GRAFT_REASON_CAPABLE, -EACCES,

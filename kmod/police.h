@@ -30,6 +30,7 @@ struct graft_path {
 int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
 		      const struct graft_addr *dst, struct graft_why *why);
 int graft_police_listen(struct graft_socket *gs, struct sock *sk);
+int graft_police_peer(struct graft_socket *gs, struct sock *sk);
 int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		      const struct graft_addr *dst, const void *name, int len);
 

@@ -70,20 +70,31 @@ static void graft_sock_move(struct sock *sk, struct net *net)
 						      true));
 }
 
+/*
+ * A size that the program has set stays, but for what is beyond the target's: the
+ * container's own namespace has no such bounds for one that is merely locked.
+ */
+static int graft_buffer_size(int size, bool locked, const int limits[3])
+{
+	return locked ? min(size, READ_ONCE(limits[2])) : READ_ONCE(limits[1]);
+}
+
 /* Values that the program never set are the target's. */
 static void graft_sock_defaults(struct sock *sk)
 {
-	struct net *net = sock_net(sk);
+	const struct netns_ipv4 *ipv4 = &sock_net(sk)->ipv4;
 
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return;
-	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK))
-		WRITE_ONCE(sk->sk_sndbuf,
-			   READ_ONCE(net->ipv4.sysctl_tcp_wmem[1]));
-	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
-		WRITE_ONCE(sk->sk_rcvbuf,
-			   READ_ONCE(net->ipv4.sysctl_tcp_rmem[1]));
-	tcp_sk(sk)->reordering = READ_ONCE(net->ipv4.sysctl_tcp_reordering);
+	WRITE_ONCE(sk->sk_sndbuf,
+		   graft_buffer_size(sk->sk_sndbuf,
+				     sk->sk_userlocks & SOCK_SNDBUF_LOCK,
+				     ipv4->sysctl_tcp_wmem));
+	WRITE_ONCE(sk->sk_rcvbuf,
+		   graft_buffer_size(sk->sk_rcvbuf,
+				     sk->sk_userlocks & SOCK_RCVBUF_LOCK,
+				     ipv4->sysctl_tcp_rmem));
+	tcp_sk(sk)->reordering = READ_ONCE(ipv4->sysctl_tcp_reordering);
 }
 
 /*

@@ -147,11 +147,14 @@ static int graft_reseat_options(struct graft_placeholder *ph,
 /*
  * Put @host's sock into @sock. Calls that are at work with the placeholder go on
  * with it; the wait queue is @sock's own and stays.
+ *
+ * Return: whether an abort has passed meanwhile.
  */
-static void graft_reseat(struct socket *sock, struct socket *host,
+static bool graft_reseat(struct socket *sock, struct socket *host,
 			 struct graft_socket *gs, const struct proto_ops *ops)
 {
 	struct sock *sk = host->sk;
+	bool missed;
 
 	gs->placeholder = sock->sk;
 	write_lock_bh(&sk->sk_callback_lock);
@@ -167,7 +170,10 @@ static void graft_reseat(struct socket *sock, struct socket *host,
 	/* in this order: what is published is read as a sock of its kind */
 	WRITE_ONCE(sock->sk, sk);
 	graft_socket_publish(gs, sock);
+	/* before other threads can use it */
+	missed = graft_abort_missed(gs, sock);
 	graft_socket_switch(sock, ops);
+	return missed;
 }
 
 /*
@@ -257,6 +263,7 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 	struct socket *host;
 	struct net *target;
 	int ifindex, err;
+	bool missed;
 	u8 verb;
 
 	target = graft_endpoint_target(ep, &conf, path);
@@ -315,21 +322,22 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 	gs->mark = conf.mark;
 	gs->ifindex = ifindex;
 	gs->shares = sock->type == SOCK_DGRAM && sock->sk->sk_reuse;
+	gs->owns_port = gs->ephemeral && sock->type == SOCK_STREAM;
 	gs->aborts = aborts;
 	ops = conf.type == GRAFT_EP_UNIX ?
 		      graft_unix_ops(sock->type) :
 		      &graft_kind(conf.addr.family, sock->type)->grafted;
-	graft_reseat(sock, host, gs, ops);
+	missed = graft_reseat(sock, host, gs, ops);
 	sock_release(host);
 	if (bind)
 		atomic64_inc(&ep->binds);
-	if (bind && gs->protocol) {
+	if (bind && gs->protocol && !missed) {
 		/* no address was asked for: each of the namespace's own reaches it */
 		gs->asked = (struct graft_addr) { .family = AF_INET6 };
 		graft_held_add(gs);
 	}
 	err = 0;
-	if (graft_abort_missed(gs, sock))
+	if (missed)
 		err = graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,
 				   "the grant was withdrawn meanwhile");
 	else

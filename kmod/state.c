@@ -8,6 +8,7 @@
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/slab.h>
+#include <net/tcp.h>
 
 #include "held.h"
 #include "rules.h"
@@ -22,6 +23,7 @@ static void graft_socket_ctor(void *object)
 
 	memset(gs, 0, sizeof(*gs));
 	init_rwsem(&gs->device_sem);
+	mutex_init(&gs->peer_lock);
 	spin_lock_init(&gs->allowed_lock);
 	seqcount_spinlock_init(&gs->allowed_seq, &gs->allowed_lock);
 }
@@ -39,18 +41,24 @@ struct graft_socket *graft_socket_alloc(void)
 	if (!gs)
 		return NULL;
 	gs->ep = NULL;
+	gs->cred = NULL;
+	gs->peer = NULL;
 	gs->rules = NULL;
 	gs->placeholder = NULL;
 	gs->ephemeral = false;
 	gs->connected = false;
 	gs->looped = false;
 	gs->shares = false;
+	gs->owns_port = false;
+	gs->accepted = false;
 	gs->revoked = false;
 	gs->asked.port = 0;
 	INIT_HLIST_NODE(&gs->held);
 	INIT_HLIST_NODE(&gs->held_own);
 	gs->allowed.len = 0;
 	gs->allowed.cred = NULL;
+	atomic_set(&gs->connects, 1);
+	gs->asked_peer.connects = 0;
 	return gs;
 }
 
@@ -63,6 +71,9 @@ void graft_socket_free(struct graft_socket *gs)
 {
 	graft_rules_free(gs->rules);
 	put_cred(gs->allowed.cred);
+	put_cred(gs->cred);
+	if (gs->peer)
+		graft_endpoint_put(gs->peer);
 	kmem_cache_free(graft_socket_cache, gs);
 }
 
@@ -75,11 +86,97 @@ static bool graft_count_below(atomic_t *v, u32 limit)
 	return false;
 }
 
+/* The holds of a port that TIME_WAIT has given back by now. */
+static void graft_linger_end(struct graft_table *t)
+{
+	struct graft_linger *slot;
+
+	for (slot = t->lingering;
+	     slot < t->lingering + ARRAY_SIZE(t->lingering); slot++)
+		if (slot->n && time_after_eq(jiffies, slot->until)) {
+			atomic_sub(slot->n, &t->n_ephemeral);
+			slot->n = 0;
+		}
+}
+
+/* Count one more ephemeral port, unless there are too many. */
+static bool graft_count_ephemeral(struct graft_table *t)
+{
+	u32 limit = READ_ONCE(t->max_ephemeral);
+
+	if (likely(graft_count_below(&t->n_ephemeral, limit)))
+		return true;
+	spin_lock(&t->sockets_lock);
+	graft_linger_end(t);
+	spin_unlock(&t->sockets_lock);
+	return graft_count_below(&t->n_ephemeral, limit);
+}
+
+/*
+ * Will a TIME_WAIT of @sk, or of what was accepted from it, hold its port, when it
+ * is closed or (not @close) disconnected, which resets a connection?
+ */
+static bool graft_may_linger(const struct graft_socket *gs,
+			     const struct sock *sk, bool close)
+{
+	switch (READ_ONCE(sk->sk_state)) {
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+		return close && (!sock_flag(sk, SOCK_LINGER) ||
+				 sk->sk_lingertime);
+	case TCP_LISTEN:
+		return close && gs->accepted;
+	case TCP_CLOSE:
+		/* the peer has closed as well, and there may be one already */
+		return sock_flag(sk, SOCK_DONE);
+	}
+	return false;
+}
+
+/**
+ * graft_socket_linger - count a port that is given up but may stay in use
+ * @gs: its state
+ * @sk: its sock
+ * @close: about to be closed, not disconnected
+ *
+ * Nobody else can have a port that TIME_WAIT holds and that was bound, not chosen
+ * by connect. So it goes on counting for the time that a TIME_WAIT takes. No timer
+ * ends that: it is looked at when the limit is reached.
+ */
+void graft_socket_linger(struct graft_socket *gs, const struct sock *sk,
+			 bool close)
+{
+	struct graft_table *t = gs->table;
+	struct graft_linger *slot;
+	struct graft_addr local;
+
+	if (likely(!gs->owns_port) || !graft_may_linger(gs, sk, close))
+		return;
+	gs->owns_port = false;
+	/* where a listener still has the port, that is what counts */
+	graft_addr_local(&local, sk);
+	if (sk->sk_state != TCP_LISTEN &&
+	    graft_held_target(sock_net(sk), gs->protocol, &local))
+		return;
+	spin_lock(&t->sockets_lock);
+	graft_linger_end(t);
+	slot = &t->lingering[jiffies / GRAFT_LINGER_WIDTH %
+			     ARRAY_SIZE(t->lingering)];
+	slot->n++;
+	slot->until = jiffies + TCP_TIMEWAIT_LEN;
+	atomic_inc(&t->n_ephemeral);
+	spin_unlock(&t->sockets_lock);
+}
+
 static void graft_socket_enter(struct graft_socket *gs, struct graft_table *t,
-			       struct graft_endpoint *ep)
+			       struct graft_endpoint *ep,
+			       const struct cred *cred)
 {
 	refcount_inc(&ep->refs);
 	gs->ep = ep;
+	gs->cred = cred;
 	gs->table = t;
 	gs->origin = get_net_track(t->net, &gs->origin_tracker, GFP_KERNEL);
 }
@@ -111,14 +208,13 @@ int graft_socket_admit(struct graft_socket *gs, struct graft_table *t,
 			     "the namespace has as many grafted sockets as it may");
 		goto err_active;
 	}
-	if (ephemeral &&
-	    !graft_count_below(&t->n_ephemeral, READ_ONCE(t->max_ephemeral))) {
+	if (ephemeral && !graft_count_ephemeral(t)) {
 		graft_refuse(why, GRAFT_REASON_MAX_EPHEMERAL, -ENOBUFS,
 			     "the namespace has as many ephemeral ports as it may");
 		goto err_sockets;
 	}
 
-	graft_socket_enter(gs, t, ep);
+	graft_socket_enter(gs, t, ep, get_current_cred());
 	gs->ephemeral = ephemeral;
 	return 0;
 
@@ -150,14 +246,26 @@ void graft_socket_dismiss(struct graft_socket *gs)
  * @parent: its listener's
  *
  * Counted but never refused: the peer is connected already, and its listener
- * was let in.
+ * was let in. It keeps the listener's port, so it counts for that as well.
  */
 void graft_socket_admit_child(struct graft_socket *gs,
-			      const struct graft_socket *parent)
+			      struct graft_socket *parent)
 {
-	graft_socket_enter(gs, parent->table, parent->ep);
+	const struct cred *cred;
+
+	rcu_read_lock();
+	do
+		cred = get_cred_rcu(READ_ONCE(parent->cred));
+	while (!cred);
+	rcu_read_unlock();
+	graft_socket_enter(gs, parent->table, parent->ep, cred);
 	atomic_inc(&parent->ep->active);
 	atomic_inc(&parent->table->n_sockets);
+	gs->ephemeral = parent->ephemeral;
+	if (gs->ephemeral)
+		atomic_inc(&parent->table->n_ephemeral);
+	gs->owns_port = parent->owns_port;
+	WRITE_ONCE(parent->accepted, true);
 	gs->native = parent->native;
 	gs->family = parent->family;
 	gs->protocol = parent->protocol;

@@ -2,6 +2,8 @@
 #ifndef _GRAFT_STATE_H
 #define _GRAFT_STATE_H
 
+#include <linux/cred.h>
+#include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/seqlock.h>
 #include <net/sock.h>
@@ -27,6 +29,22 @@ struct graft_allowed {
 };
 
 /**
+ * struct graft_asked_peer - what the leave to send to a connected datagram
+ *	socket's peer rests on
+ * @connects: graft_socket.connects when it was asked; another number is another
+ *	peer
+ * @fib4: of the target's IPv4 routes
+ * @fib6: of the target's IPv6 routes
+ * @held: a port that an endpoint holds, which may end without notice
+ */
+struct graft_asked_peer {
+	int	connects;
+	int	fib4;
+	int	fib6;
+	bool	held;
+};
+
+/**
  * struct graft_socket - what the module knows of one socket
  * @node: in the table's @sockets
  * @id: of its place there; grows from one socket to the next
@@ -36,6 +54,11 @@ struct graft_allowed {
  * @origin: that namespace, held until release
  * @origin_tracker: of that reference
  * @ep: the endpoint through which it is grafted, held
+ * @cred: of the task that was granted this last, held; replaced whole, read
+ *	under RCU
+ * @peer: the endpoint whose name a unix socket is connected by, held; or NULL.
+ *	Under the decision lock
+ * @peer_lock: makes one of a unix socket's connect and the change of @peer
  * @rules: its own rules, or NULL for the namespace's
  * @placeholder: AF_GRAFT's first sock, kept for calls in flight; or NULL
  * @aborts: graft_table.aborts before its grant was asked for
@@ -49,6 +72,9 @@ struct graft_allowed {
  * @connected: it connected, by whatever verb it was grafted
  * @looped: grafted to reach a port of its own namespace
  * @shares: a datagram socket that asked for SO_REUSEADDR
+ * @owns_port: a stream whose ephemeral port was chosen before any connect, and
+ *	so is nobody else's for as long as it lingers; or accepted from one
+ * @accepted: a connection was accepted from it
  * @revoked: its grant was withdrawn
  * @asked: the address and port that the program asked for at bind
  * @held: in the table of held ports by target port
@@ -58,6 +84,8 @@ struct graft_allowed {
  * @allowed_lock: guards writers of @allowed
  * @allowed_seq: under that lock; readers retry
  * @allowed: the destination that was allowed last, see police.c
+ * @connects: how often a datagram socket connected
+ * @asked_peer: of its peer, likewise under @allowed_lock
  *
  * Stored in the socket inode's i_private. Before the decision it exists only to
  * carry @rules, is read under the inode's lock alone, and may go. From the
@@ -72,6 +100,9 @@ struct graft_socket {
 	struct net		*origin;
 	netns_tracker		origin_tracker;
 	struct graft_endpoint	*ep;
+	const struct cred	*cred;
+	struct graft_endpoint	*peer;
+	struct mutex		peer_lock;
 	struct graft_rules	*rules;
 	struct sock		*placeholder;
 	s64			aborts;
@@ -85,6 +116,8 @@ struct graft_socket {
 	bool			connected;
 	bool			looped;
 	bool			shares;
+	bool			owns_port;
+	bool			accepted;
 	bool			revoked;
 	struct graft_addr	asked;
 	struct hlist_node	held;
@@ -93,7 +126,16 @@ struct graft_socket {
 	spinlock_t		allowed_lock;
 	seqcount_spinlock_t	allowed_seq;
 	struct graft_allowed	allowed;
+	atomic_t		connects;
+	struct graft_asked_peer	asked_peer;
 };
+
+/* Whom the ACL is asked about from now on: the calling task. */
+static inline void graft_socket_granted(struct graft_socket *gs)
+{
+	if (unlikely(READ_ONCE(gs->cred) != current_cred()))
+		put_cred(xchg(&gs->cred, get_current_cred()));
+}
 
 struct graft_socket *graft_socket_alloc(void);
 void graft_socket_free(struct graft_socket *gs);
@@ -102,8 +144,10 @@ int graft_socket_admit(struct graft_socket *gs, struct graft_table *t,
 		       struct graft_endpoint *ep, u32 max_sockets,
 		       bool ephemeral, struct graft_why *why);
 void graft_socket_dismiss(struct graft_socket *gs);
+void graft_socket_linger(struct graft_socket *gs, const struct sock *sk,
+			 bool close);
 void graft_socket_admit_child(struct graft_socket *gs,
-			      const struct graft_socket *parent);
+			      struct graft_socket *parent);
 void graft_socket_publish(struct graft_socket *gs, struct socket *sock);
 void graft_socket_unpublish(struct graft_socket *gs);
 

@@ -102,6 +102,20 @@ struct graft_claim {
 #define GRAFT_SOCKET_BUCKETS	256
 
 /**
+ * struct graft_linger - ports that TIME_WAIT may still hold
+ * @until: when none of them does any more, in jiffies
+ * @n: how many
+ */
+struct graft_linger {
+	unsigned long	until;
+	u32		n;
+};
+
+/* A slot is used again when all that it counted is over. */
+#define GRAFT_LINGER_WIDTH	(8 * HZ)
+#define GRAFT_LINGER_SLOTS	9
+
+/**
  * struct graft_table - the grafting of one namespace
  * @net: the namespace, which this lives and dies with
  * @lock: serialises writers of everything down to @generation
@@ -120,6 +134,9 @@ struct graft_claim {
  * @next_socket: graft_socket.id of the next socket
  * @sockets: the published ones, by graft_socket.id, the newest first
  * @aborts: how many aborts were begun
+ * @denied: @aborts when those that the ACL denies were aborted last
+ * @lingering: ports in @n_ephemeral whose socket is gone, by when that was; under
+ *	@sockets_lock
  * @targeted: endpoints, of any table, whose target is this namespace
  * @owner: the namespace that writes this table, not pinned; NULL for none
  * @owned: tables that this namespace writes, as graft_table.owner_node; like
@@ -149,6 +166,8 @@ struct graft_table {
 	struct hlist_head	sockets[GRAFT_SOCKET_BUCKETS];
 
 	atomic64_t		aborts;
+	s64			denied;
+	struct graft_linger	lingering[GRAFT_LINGER_SLOTS];
 
 	struct list_head	targeted;
 	struct net		*owner;

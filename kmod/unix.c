@@ -15,6 +15,7 @@
 #include <linux/un.h>
 #include <net/scm.h>
 
+#include "abort.h"
 #include "acl.h"
 #include "event.h"
 #include "grafted.h"
@@ -85,12 +86,13 @@ int graft_unix_acl(struct graft_table *t, const struct graft_endpoint *ep,
 
 /*
  * Find the abstract name that an endpoint's name stands for. Return: the length
- * of @sun, or -EACCES for what is not a unix endpoint of the socket's own table
- * and target.
+ * of @sun, with a reference to the endpoint in @found, or -EACCES for what is not
+ * a unix endpoint of the socket's own table and target.
  */
 static int graft_unix_resolve(struct graft_socket *gs, struct sock *sk,
 			      const void *uaddr, int len,
-			      struct sockaddr_un *sun)
+			      struct sockaddr_un *sun,
+			      struct graft_endpoint **found)
 {
 	char path[GRAFT_UNIX_NAME_MAX];
 	struct graft_why why = { };
@@ -117,29 +119,94 @@ static int graft_unix_resolve(struct graft_socket *gs, struct sock *sk,
 		     conf.target != sock_net(sk)))
 		err = graft_refuse(&why, GRAFT_REASON_FAMILY, -EADDRNOTAVAIL,
 				   "not a unix endpoint of the same target");
-	if (err)
+	if (err) {
 		graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, ep, NULL,
 			    GRAFT_VERB_CONNECT, NULL);
-	else
-		atomic64_inc(&ep->connects);
-	graft_endpoint_put(ep);
-	return err ?: graft_unix_address(sun, path, conf.path_len);
+		graft_endpoint_put(ep);
+		return err;
+	}
+	atomic64_inc(&ep->connects);
+	*found = ep;
+	return graft_unix_address(sun, path, conf.path_len);
+}
+
+/*
+ * Note whom a socket is connected to, so that aborts find it: @ep, whose reference
+ * this takes over, or nobody. An abort that passed since the count was @aborts
+ * may not have seen it.
+ */
+static int graft_unix_connected(struct graft_socket *gs, struct socket *sock,
+				struct graft_endpoint *ep, s64 aborts)
+{
+	graft_decision_lock(sock);
+	swap(gs->peer, ep);
+	/* pairs with graft_abort_count(), as in graft_connected() */
+	smp_mb();
+	if (gs->revoked ||
+	    (gs->peer && atomic64_read(&gs->table->aborts) != aborts &&
+	     graft_abort_since(gs, sock, gs->peer, aborts)))
+		graft_revoke(gs, sock);
+	graft_decision_unlock(sock);
+	if (ep)
+		graft_endpoint_put(ep);
+	return READ_ONCE(gs->revoked) ? -EACCES : 0;
+}
+
+/*
+ * The kernel knows the process at the other end. A descriptor of it would let its
+ * descriptors be fetched; the user stays to be read.
+ */
+void graft_unix_forget_pid(struct sock *sk)
+{
+	struct pid *pid;
+
+	spin_lock(&sk->sk_peer_lock);
+	pid = sk->sk_peer_pid;
+	sk->sk_peer_pid = NULL;
+	spin_unlock(&sk->sk_peer_lock);
+	put_pid(pid);
+}
+
+static int graft_unix_connect_name(struct graft_socket *gs,
+				   struct socket *sock,
+				   struct graft_sockaddr *uaddr, int len,
+				   int flags)
+{
+	s64 aborts = atomic64_read_acquire(&gs->table->aborts);
+	struct graft_endpoint *ep;
+	struct sockaddr_un sun;
+	int err;
+
+	len = graft_unix_resolve(gs, sock->sk, uaddr, len, &sun, &ep);
+	if (len < 0)
+		return len;
+	err = gs->native->connect(sock, (struct graft_sockaddr *)&sun, len, flags);
+	if (err) {
+		graft_endpoint_put(ep);
+		return err;
+	}
+	graft_unix_forget_pid(sock->sk);
+	return graft_unix_connected(gs, sock, ep, aborts);
 }
 
 static int graft_unix_connect(struct socket *sock, struct graft_sockaddr *uaddr,
 			      int len, int flags)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
-	struct sockaddr_un sun;
+	int err;
 
 	if (len < (int)sizeof(uaddr->sa_family))
 		return -EINVAL;
+	/* whose peer it is in the end is whose is noted */
+	if (mutex_lock_killable(&gs->peer_lock))
+		return -EINTR;
 	if (uaddr->sa_family == AF_UNSPEC)
-		return gs->native->connect(sock, uaddr, len, flags);
-	len = graft_unix_resolve(gs, sock->sk, uaddr, len, &sun);
-	if (len < 0)
-		return len;
-	return gs->native->connect(sock, (struct graft_sockaddr *)&sun, len, flags);
+		err = gs->native->connect(sock, uaddr, len, flags) ?:
+		      graft_unix_connected(gs, sock, NULL, 0);
+	else
+		err = graft_unix_connect_name(gs, sock, uaddr, len, flags);
+	mutex_unlock(&gs->peer_lock);
+	return err;
 }
 
 static int graft_unix_sendmsg(struct socket *sock, struct msghdr *msg,
@@ -148,6 +215,7 @@ static int graft_unix_sendmsg(struct socket *sock, struct msghdr *msg,
 	struct graft_socket *gs = graft_socket_of(sock);
 	void *name = msg->msg_name;
 	int namelen = msg->msg_namelen;
+	struct graft_endpoint *ep;
 	struct sockaddr_un sun;
 	struct cmsghdr *cmsg;
 	int err;
@@ -163,9 +231,10 @@ static int graft_unix_sendmsg(struct socket *sock, struct msghdr *msg,
 	if (!name)
 		return gs->native->sendmsg(sock, msg, size);
 
-	err = graft_unix_resolve(gs, sock->sk, name, namelen, &sun);
+	err = graft_unix_resolve(gs, sock->sk, name, namelen, &sun, &ep);
 	if (err < 0)
 		return err;
+	graft_endpoint_put(ep);
 	msg->msg_name = &sun;
 	msg->msg_namelen = err;
 	err = gs->native->sendmsg(sock, msg, size);
@@ -201,19 +270,31 @@ static int graft_unix_setsockopt(struct socket *sock, int level, int optname,
 
 	if (!graft_option_allowed(level, optname))
 		return -ENOPROTOOPT;
-	if (level == SOL_SOCKET && optname == SO_PASSCRED &&
-	    graft_passes_credentials(sock)) {
+	if (level == SOL_SOCKET && optname == SO_PASSCRED) {
+		/* read once, and never switched off, whatever others do meanwhile */
 		if (optlen < sizeof(value))
 			return -EINVAL;
 		if (copy_from_sockptr(&value, optval, sizeof(value)))
 			return -EFAULT;
-		return value ? 0 : -EOPNOTSUPP;
+		if (!value)
+			return graft_passes_credentials(sock) ? -EOPNOTSUPP : 0;
+		return sock_setsockopt(sock, level, optname,
+				       KERNEL_SOCKPTR(&value), sizeof(value));
 	}
 	if (level == SOL_SOCKET)
 		return sock_setsockopt(sock, level, optname, optval, optlen);
 	if (!gs->native->setsockopt)
 		return -EOPNOTSUPP;
 	return gs->native->setsockopt(sock, level, optname, optval, optlen);
+}
+
+static int (*graft_unix_peek_off)(struct sock *sk, int val) __ro_after_init;
+
+/* Where the option does not pass us, a call may come late with the placeholder. */
+static int graft_unix_set_peek_off(struct sock *sk, int val)
+{
+	return sk->sk_family == AF_UNIX ? graft_unix_peek_off(sk, val) :
+					  -EOPNOTSUPP;
 }
 
 static int graft_unix_learn(struct proto_ops *ops, int type)
@@ -238,6 +319,10 @@ static int graft_unix_learn(struct proto_ops *ops, int type)
 	ops->sendmsg = graft_unix_sendmsg;
 	ops->recvmsg = graft_unix_recvmsg;
 	ops->splice_read = NULL; /* then it goes through recvmsg */
+	if (ops->set_peek_off) {
+		graft_unix_peek_off = ops->set_peek_off;
+		ops->set_peek_off = graft_unix_set_peek_off;
+	}
 	ops->setsockopt = graft_unix_setsockopt;
 	ops->getsockopt = graft_grafted_getsockopt;
 	graft_getsockopt_only(ops);

@@ -30,14 +30,15 @@ from demo.measures import (
     ROUNDS,
     SOCKPERF_PORTS,
     Measure,
+    slow,
     unsteady,
 )
 from demo.servers import Server, serving
 from driver import testbed
 
 _RUN_SECONDS = 60.0
-# When this is over nothing is measured again: what else the demo does fits into the rest of four minutes.
-_MEASURE_SECONDS = 165.0
+# When this is over nothing but a failure is measured again: what else the demo does fits into four minutes with it.
+_MEASURE_SECONDS = 145.0
 _NAMESPACES = {HOST: testbed.HOST, NAT: testbed.BRIDGED, GRAFT: testbed.CONTAINER}
 # The namespace whose stack a path's servers listen in.
 _STACKS = {HOST: testbed.HOST, NAT: testbed.BRIDGED, GRAFT: testbed.HOST}
@@ -150,22 +151,32 @@ def _grafted(listing: str, dumped: list[dict[str, Any]], port: int) -> dict[str,
 
 
 def _measure() -> list[dict[str, Any]]:
-    """Run all measures in rounds; those whose rounds disagree get more of them, whichever way they disagree."""
+    """Run all measures in rounds.
+
+    Those whose rounds disagree get more of them, whichever way they disagree, for as long as there is time. One that
+    would fail the demo gets more in any case: a machine that others disturb is not to be taken for a slow graft.
+    """
     runs: list[dict[str, Any]] = []
     wanted: Sequence[Measure] = MEASURES
     until = time.monotonic() + _MEASURE_SECONDS
     for number in range(1, MOST_ROUNDS + 1):
-        which = "" if number <= ROUNDS else ", for measures whose rounds disagree"
+        which = "" if number <= ROUNDS else f", again for {', '.join(measure.title for measure in wanted)}"
         show.heading(f"Round {number}: host, NAT and graft in turn{which}")
         for measure in wanted:
-            if number > ROUNDS and time.monotonic() > until:
-                return runs
             runs.extend(_run(measure, path, number) for path in PATHS)
         if number >= ROUNDS:
-            wanted = unsteady(runs)
+            wanted = _doubtful(runs, in_time=time.monotonic() < until)
             if not wanted:
                 break
     return runs
+
+
+def _doubtful(runs: Sequence[dict[str, Any]], *, in_time: bool) -> list[Measure]:
+    """Return the measures to run again: all that fail, and one whose rounds disagree."""
+    found = slow(runs)
+    if in_time:
+        found += [measure for measure in unsteady(runs) if measure not in found][:1]
+    return found
 
 
 def _run(measure: Measure, path: str, number: int) -> dict[str, Any]:

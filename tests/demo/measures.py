@@ -15,7 +15,8 @@ GRAFT = "graft"
 PATHS = (HOST, NAT, GRAFT)
 ROUNDS = 3
 # Where the rounds of a measure disagree there are more, up to so many.
-MOST_ROUNDS = 9
+MOST_ROUNDS = 15
+SLOWEST = 0.9  # of the host's speed
 # A measure whose rounds spread further than this has more of them.
 _STEADY = 0.04
 
@@ -82,6 +83,10 @@ class Measure:
         """Return the speed relative to the host's in each round, whose paths met the machine in the same state."""
         return list(map(self.ratio, self.results(runs, path), self.results(runs, HOST)))
 
+    def is_slow(self, ratios: Sequence[float]) -> bool:
+        """Tell whether the rounds say that the path is too slow."""
+        return median(ratios) < SLOWEST
+
     def spread(self, ratios: Sequence[float]) -> float:
         """Return how far half of the rounds lie from their median at most, relative to it."""
         middle = median(ratios)
@@ -96,6 +101,11 @@ MEASURES = (
     Measure("sockperf UDP, serving", "sockperf", serving=True, operation="udp-round-trip-in", protocol="udp"),
     Measure("sockperf UDP, fetching", "sockperf", serving=False, operation="udp-round-trip-out", protocol="udp"),
 )
+
+
+def slow(runs: Sequence[dict[str, Any]]) -> list[Measure]:
+    """Return the measures by which the graft is too slow."""
+    return [measure for measure in MEASURES if measure.is_slow(measure.ratios(runs, GRAFT))]
 
 
 def unsteady(runs: Sequence[dict[str, Any]]) -> list[Measure]:

@@ -10,10 +10,8 @@ from typing import Any
 
 from bench import limits
 from bench.figures import Figure
-from demo.measures import GRAFT, MEASURES, NAT, PATHS, Measure
+from demo.measures import GRAFT, MEASURES, NAT, PATHS, SLOWEST, Measure
 from driver.table import table
-
-SLOWEST = 0.9  # of the host's speed
 
 
 @dataclass(frozen=True)

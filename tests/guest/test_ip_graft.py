@@ -105,7 +105,8 @@ def test_names_that_exist_and_names_that_do_not(host: Space, web: Space) -> None
     assert host.refused(f"{n} change f type unix path @y") == unknown
     assert host.refused(f"{n} del f") == unknown
     assert host.refused(f"{n} show f") == unknown
-    assert host.refused(f"{n} sockets abort endpoint f") == unknown
+    left = ", and no live socket is left of one"
+    assert host.refused(f"{n} sockets abort endpoint f") == unknown + left
     assert "path @x" in host.graft(f"{n} show e").out
     asked = host.graft(f"{n} -j del f", ok=False).err
     assert asked == f"ip-graft: -n {web.name} del f: {unknown}\n"
