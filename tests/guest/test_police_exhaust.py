@@ -13,7 +13,7 @@ from expect import eventually, fails
 from kernelcalls import disconnect
 from tables import egress, ingress
 from uapi import U
-from world import HOST4, HOST6, LAN4, PEER4
+from world import HOST4, HOST6, LAN4, PEER4, set_sysctl
 
 LIMIT = 24
 _TIME_WAIT, _FIN_WAIT2 = "06", "05"
@@ -195,6 +195,31 @@ def test_a_port_that_outlives_its_socket(granted: Box, listener: socket.socket, 
             last_port(granted, door)
     assert connections(granted, port) == [end]
     assert granted.stats("ep-out")["denials"][U.REASON_MAX_EPHEMERAL] == 2
+
+
+@LAST
+def test_a_port_comes_back_with_the_end_of_its_connection(granted: Box, listener: socket.socket, door: str) -> None:
+    """The count does not stay behind: the host waits a second for the peer here, then forgets the connection."""
+    with granted.world.host:
+        set_sysctl("ipv4/tcp_fin_timeout", "1")
+    try:
+        port = last_port(granted, door).getsockname()[1]
+        child = granted.keep(listener.accept()[0])
+        granted.close_sockets(listener, child)
+        eventually(lambda: not connections(granted, port), "the host has forgotten the connection")
+    finally:
+        with granted.world.host:
+            set_sysctl("ipv4/tcp_fin_timeout", "60")
+
+    def taken() -> bool:
+        try:
+            last_port(granted, door)
+        except OSError as error:
+            assert error.errno == ENOBUFS
+            return False
+        return True
+
+    eventually(taken, "the port is given back")
 
 
 @LAST
