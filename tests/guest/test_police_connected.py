@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tried from inside the container: a datagram socket stays connected to what is no longer its to reach."""
 
+import contextlib
 import itertools
 import os
 import socket
 from collections.abc import Callable
 from errno import EACCES
-from socket import SOCK_DGRAM
+from socket import IPPROTO_UDP, SOCK_DGRAM
 
 import pytest
 
@@ -18,6 +19,7 @@ from netns import Namespace
 from tables import egress, ingress
 from world import HOST4, HOST6
 
+_UDP_CORK = 1
 SERVICE, OUTSIDE = 8080, 8081
 # Addresses that nobody has, each for one use.
 _unused = itertools.count(150)
@@ -106,6 +108,20 @@ def test_the_holder_of_the_port_is_gone(any_port: Box, family: Family) -> None:
     any_port.close_sockets(sock)
     daemon = any_port.keep(Sentinel(any_port.world.host, port, address))
     refused(sock)
+    daemon.check(any_port.world.peer, address)
+
+
+@FAMILIES
+def test_the_holder_went_while_data_was_corked(any_port: Box, family: Family) -> None:
+    """What waits was let through for the holder, and is nobody else's."""
+    holder, sock = holder_and_client(any_port, family)
+    address, port = holder.getsockname()[:2]
+    sock.setsockopt(IPPROTO_UDP, _UDP_CORK, 1)
+    sock.send(b"corked")
+    any_port.close_sockets(sock)
+    daemon = any_port.keep(Sentinel(any_port.world.host, port, address))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(IPPROTO_UDP, _UDP_CORK, 0)
     daemon.check(any_port.world.peer, address)
 
 
