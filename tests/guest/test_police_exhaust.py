@@ -258,3 +258,30 @@ def test_a_port_whose_peer_closed_first(granted: Box, listener: socket.socket, d
         granted.close_sockets(listener)
         eventually(lambda gone=port: not connections(granted, gone), "the connection is over")
         eventually(lambda: ephemeral(granted) == 0, "the port is given back")
+
+
+@pytest.mark.parametrize("door", ["door1", "door2"])
+def test_a_port_that_outlives_its_listener(granted: Box, door: str) -> None:
+    """An accepted connection keeps the listener's port, and goes on counting for it."""
+    granted.table(max_ephemeral=1)
+
+    def serve() -> socket.socket:
+        if door == "door1":
+            server = granted.bound("ep-out", SOCK_STREAM)
+        else:
+            server = granted.tcp()
+            server.bind(("0.0.0.0", 0))
+        server.listen(1)
+        return server
+
+    for _ in range(3):
+        server = serve()
+        client = granted.client(granted.world.peer, *server.getsockname())
+        child = granted.keep(server.accept()[0])
+        granted.close_sockets(client, child)
+        for _ in range(2):
+            with fails(ENOBUFS):
+                serve()
+        child.setsockopt(SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+        granted.close_sockets()
+        assert ephemeral(granted) == 0
