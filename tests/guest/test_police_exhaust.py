@@ -175,6 +175,10 @@ def connections(box: Box, port: int) -> list[str]:
     return [line[3] for line in lines if int(line[1].rpartition(":")[2], 16) == port]
 
 
+def forgotten(box: Box, port: int) -> None:
+    eventually(lambda: not connections(box, port), "the host has forgotten the connection")
+
+
 LAST = pytest.mark.parametrize("door", ["door1", "bind", "connect"])
 
 
@@ -206,7 +210,7 @@ def test_a_port_comes_back_with_the_end_of_its_connection(granted: Box, listener
         port = last_port(granted, door).getsockname()[1]
         child = granted.keep(listener.accept()[0])
         granted.close_sockets(listener, child)
-        eventually(lambda: not connections(granted, port), "the host has forgotten the connection")
+        forgotten(granted, port)
     finally:
         with granted.world.host:
             set_sysctl("ipv4/tcp_fin_timeout", "60")
@@ -256,7 +260,7 @@ def test_a_port_whose_peer_closed_first(granted: Box, listener: socket.socket, d
         listener.accept()[0].close()
         assert sock.recv(1) == b""
         granted.close_sockets(listener)
-        eventually(lambda gone=port: not connections(granted, gone), "the connection is over")
+        forgotten(granted, port)
         eventually(lambda: ephemeral(granted) == 0, "the port is given back")
 
 
