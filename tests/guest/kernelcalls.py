@@ -6,7 +6,7 @@ import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
+CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWPID = 0x40000000, 0x10000000, 0x20000000
 
 
 def call(name: str, *arguments: object) -> int:

@@ -5,13 +5,30 @@ import array
 import contextlib
 import os
 import socket
+import struct
 import threading
-from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, EINVAL, EOPNOTSUPP, EPERM, EPIPE
+from collections.abc import Iterator
+from errno import (
+    EACCES,
+    EADDRINUSE,
+    EADDRNOTAVAIL,
+    EAGAIN,
+    ECONNREFUSED,
+    EINVAL,
+    ENODATA,
+    ENOPROTOOPT,
+    EOPNOTSUPP,
+    EPERM,
+    EPIPE,
+    ESRCH,
+)
 from socket import SOCK_DGRAM, SOCK_STREAM
 
 import pytest
 
+import child as process
 from box import Box, endpoint_of
+from conftest import CANNOT
 from door1 import bind_name, connect_name, sockaddr_gr
 from expect import asleep, fails, receive
 from grant import sendto_raw
@@ -19,6 +36,8 @@ from tables import allow
 
 PATH = b"graft-tests-service"
 ABSTRACT = b"\0" + PATH
+USER, GROUP = 1001, 1002
+_SO_PEERPIDFD = 77
 
 
 def host_unix(box: Box, kind: int, address: bytes | None = None) -> socket.socket:
@@ -248,3 +267,70 @@ def test_no_descriptor_enters_while_credentials_are_refused(box: Box, kind: int)
         os.close(descriptor)
     assert found == []
     assert data in {b"with", b"without"}
+
+
+def credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """SO_PEERCRED: pid, uid, gid."""
+    pid, uid, gid = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid, gid
+
+
+def knows_pidfd() -> bool:
+    """Whether the kernel has SO_PEERPIDFD."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            os.close(ours.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD))
+        except OSError as error:
+            assert error.errno == ENOPROTOOPT
+            return False
+    return True
+
+
+@pytest.fixture(params=["client", "server"])
+def met(box: Box, request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The container's end of a stream and the host's, which is a process of an ordinary user's that waits."""
+    connects = request.param == "client"
+    box.endpoint("ep-unix", path=PATH)
+    plain = host_unix(box, SOCK_STREAM, ABSTRACT if connects else None)
+    ours, theirs = (box.keep(one) for one in socket.socketpair())
+
+    def user() -> None:
+        process.become(USER, GROUP)
+        if connects:
+            plain.listen(1)
+        else:
+            plain.connect(ABSTRACT)
+        theirs.send(b"x")
+        theirs.recv(1)
+
+    if not connects:
+        server = box.bound("ep-unix", SOCK_STREAM)
+        server.listen(1)
+    child = process.Child(user)
+    assert receive(ours) == b"x"
+    if connects:
+        sock = box.door1(SOCK_STREAM)
+        connect_name(sock, "ep-unix")
+        yield sock, box.keep(plain.accept()[0])
+    else:
+        yield box.keep(server.accept()[0]), plain
+    ours.send(b"y")
+    child.result()
+
+
+def test_the_hosts_process_has_no_number_in_the_container(met: tuple[socket.socket, socket.socket]) -> None:
+    """The container sees who it is, the host sees all of the container's."""
+    sock, plain = met
+    assert credentials(plain) == (os.getpid(), 0, 0)
+    assert credentials(sock) == (0, USER, GROUP)
+
+
+def test_no_descriptor_of_the_hosts_process(met: tuple[socket.socket, socket.socket]) -> None:
+    """With one, and the same uid, the container could send it signals."""
+    if not knows_pidfd():
+        pytest.skip(f"{CANNOT}give a descriptor of a peer's process")
+    sock, plain = met
+    os.close(plain.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD))
+    with fails(ENODATA, ESRCH):
+        os.close(sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD))

@@ -5,6 +5,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Callable
 from errno import EACCES, EADDRNOTAVAIL, EINVAL, ENODEV, ENOPROTOOPT, ENOTTY, EOPNOTSUPP, EPERM
 from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, SOCK_DGRAM, SOCK_STREAM
 
@@ -16,6 +17,7 @@ from box import Box, endpoint_of
 from child import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_SYS_ADMIN
 from door1 import bind_name
 from expect import fails, receive
+from kernelcalls import CLONE_NEWPID, CLONE_NEWUSER, call
 from tables import egress, ingress
 from uapi import U
 from world import HOST4, PEER4
@@ -178,6 +180,62 @@ def test_root_of_a_user_namespace_with_its_own_network(granted: Box) -> None:
 
     with granted.ns:
         assert process.run(act) == ("0.0.0.0", 53, 101, EADDRNOTAVAIL)
+
+
+def descend(depth: int, function: Callable[[], str]) -> str:
+    """Run ``function`` as the init of a pid namespace that is ``depth`` deeper."""
+
+    def deeper() -> str:
+        return descend(depth - 1, function)
+
+    if not depth:
+        return function()
+    call("unshare", CLONE_NEWPID)
+    return str(process.run(deeper))
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("door", ["door1", "door2"])
+@pytest.mark.parametrize(
+    ("kept", "answer"),
+    [({CAP_NET_ADMIN}, EACCES), ({CAP_NET_ADMIN, CAP_SYS_ADMIN}, "ep-dns"), ({CAP_NET_BIND_SERVICE}, "ep-dns")],
+    ids=["NET_ADMIN", "NET_ADMIN and SYS_ADMIN", "neither"],
+)
+def test_root_of_a_user_namespace_with_its_own_processes(
+    granted: Box, kept: set[int], answer: str | int, door: str, depth: int
+) -> None:
+    """unshare -Upf inside the container: the inits of all the pid namespaces count, up to the container's."""
+
+    def act() -> str:
+        assert os.getpid() == 1
+        if door == "door2":
+            return endpoint_of(graft(kind=SOCK_STREAM))
+        sock = socket.socket(U.AF_GRAFT, SOCK_STREAM)
+        bind_name(sock, "ep-dns")
+        return endpoint_of(sock)
+
+    def outcome(function: Callable[[], str]) -> str | int:
+        try:
+            return function()
+        except OSError as error:
+            return error.errno or 0
+
+    def attack() -> str:
+        call("unshare", CLONE_NEWUSER)
+        return descend(depth, act)
+
+    def container() -> tuple[str | int, str | int]:
+        process.keep_capabilities(kept)
+        return outcome(act), outcome(lambda: str(process.run(attack)))
+
+    def start() -> object:
+        call("unshare", CLONE_NEWPID)
+        return process.run(container)
+
+    with granted.ns:
+        assert process.run(start) == (answer, answer)
+    denials = granted.stats("ep-dns").get("denials", {})
+    assert denials == ({U.REASON_CAPABLE: 2} if answer == EACCES else {})
 
 
 def assault(sock: socket.socket) -> dict[str, object]:

@@ -2,19 +2,21 @@
 """Tried from inside the container: taking all of the host's ports, sockets and memory."""
 
 import socket
+import struct
 from errno import EADDRINUSE, EADDRNOTAVAIL, ENOBUFS
-from socket import SOCK_DGRAM, SOCK_STREAM
+from socket import SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 
 import pytest
 
 from box import Box, state
-from expect import fails
+from expect import eventually, fails
 from kernelcalls import disconnect
 from tables import egress, ingress
 from uapi import U
-from world import HOST4, HOST6, LAN4, PEER4
+from world import HOST4, HOST6, LAN4, PEER4, set_sysctl
 
 LIMIT = 24
+_TIME_WAIT, _FIN_WAIT2 = "06", "05"
 
 
 @pytest.fixture
@@ -145,3 +147,145 @@ def test_a_range_ends_where_it_says(granted: Box) -> None:
             granted.tcp().bind(("0.0.0.0", port))
     with fails(EADDRINUSE):
         granted.tcp().bind(("0.0.0.0", 7100))
+
+
+def last_port(box: Box, door: str) -> socket.socket:
+    """A stream that the limit leaves one port for, connected to ``box.world.peer``'s listener at port 80."""
+    if door == "door1":
+        sock = box.bound("ep-out", SOCK_STREAM)
+    elif door == "bind":
+        sock = box.tcp()
+        sock.bind(("0.0.0.0", 0))
+    else:
+        sock = box.tcp()
+    sock.connect((PEER4, 80))
+    return sock
+
+
+@pytest.fixture
+def listener(granted: Box) -> socket.socket:
+    granted.table(max_ephemeral=1)
+    return granted.listener(granted.world.peer, PEER4, 80)
+
+
+def connections(box: Box, port: int) -> list[str]:
+    """The states of the host's connections at a local port."""
+    with box.world.host, open("/proc/thread-self/net/tcp") as table:
+        lines = [line.split() for line in table.readlines()[1:]]
+    return [line[3] for line in lines if int(line[1].rpartition(":")[2], 16) == port]
+
+
+def forgotten(box: Box, port: int) -> None:
+    eventually(lambda: not connections(box, port), "the host has forgotten the connection")
+
+
+LAST = pytest.mark.parametrize("door", ["door1", "bind", "connect"])
+
+
+@LAST
+@pytest.mark.parametrize("end", [_TIME_WAIT, _FIN_WAIT2], ids=["time wait", "the peer stays"])
+def test_a_port_that_outlives_its_socket(granted: Box, listener: socket.socket, door: str, end: str) -> None:
+    """What the host still keeps of a closed connection is the container's, or it takes every port one by one."""
+    sock = last_port(granted, door)
+    port = sock.getsockname()[1]
+    child = granted.keep(listener.accept()[0])
+    granted.close_sockets(listener, child)
+    assert child.recv(1) == b""
+    if end == _TIME_WAIT:
+        child.close()
+    eventually(lambda: connections(granted, port) == [end], "the connection is the host's alone")
+    for _ in range(2):
+        with fails(ENOBUFS):
+            last_port(granted, door)
+    assert connections(granted, port) == [end]
+    assert granted.stats("ep-out")["denials"][U.REASON_MAX_EPHEMERAL] == 2
+
+
+@LAST
+def test_a_port_comes_back_with_the_end_of_its_connection(granted: Box, listener: socket.socket, door: str) -> None:
+    """The count does not stay behind: the host waits a second for the peer here, then forgets the connection."""
+    with granted.world.host:
+        set_sysctl("ipv4/tcp_fin_timeout", "1")
+    try:
+        port = last_port(granted, door).getsockname()[1]
+        child = granted.keep(listener.accept()[0])
+        granted.close_sockets(listener, child)
+        forgotten(granted, port)
+    finally:
+        with granted.world.host:
+            set_sysctl("ipv4/tcp_fin_timeout", "60")
+
+    def taken() -> bool:
+        try:
+            last_port(granted, door)
+        except OSError as error:
+            assert error.errno == ENOBUFS
+            return False
+        return True
+
+    eventually(taken, "the port is given back")
+
+
+@LAST
+def test_a_port_that_goes_with_its_socket(granted: Box, listener: socket.socket, door: str) -> None:
+    """A connection that was reset leaves nothing, and its port is free at once."""
+    for _ in range(5):
+        sock = last_port(granted, door)
+        child = listener.accept()[0]
+        sock.setsockopt(SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+        granted.close_sockets(listener)
+        child.close()
+        assert ephemeral(granted) == 0
+
+
+@pytest.mark.parametrize("door", ["door1", "door2"])
+def test_a_port_that_was_only_bound(granted: Box, door: str) -> None:
+    granted.table(max_ephemeral=1)
+    for _ in range(5):
+        if door == "door1":
+            granted.bound("ep-out", SOCK_STREAM)
+        else:
+            granted.tcp().bind(("0.0.0.0", 0))
+        assert ephemeral(granted) == 1
+        granted.close_sockets()
+        assert ephemeral(granted) == 0
+
+
+@LAST
+def test_a_port_whose_peer_closed_first(granted: Box, listener: socket.socket, door: str) -> None:
+    """The peer keeps what is left of the connection; the host's port is free as soon as that has answered."""
+    for _ in range(3):
+        sock = last_port(granted, door)
+        port = sock.getsockname()[1]
+        listener.accept()[0].close()
+        assert sock.recv(1) == b""
+        granted.close_sockets(listener)
+        forgotten(granted, port)
+        eventually(lambda: ephemeral(granted) == 0, "the port is given back")
+
+
+@pytest.mark.parametrize("door", ["door1", "door2"])
+def test_a_port_that_outlives_its_listener(granted: Box, door: str) -> None:
+    """An accepted connection keeps the listener's port, and goes on counting for it."""
+    granted.table(max_ephemeral=1)
+
+    def serve() -> socket.socket:
+        if door == "door1":
+            server = granted.bound("ep-out", SOCK_STREAM)
+        else:
+            server = granted.tcp()
+            server.bind(("0.0.0.0", 0))
+        server.listen(1)
+        return server
+
+    for _ in range(3):
+        server = serve()
+        client = granted.client(granted.world.peer, *server.getsockname())
+        child = granted.keep(server.accept()[0])
+        granted.close_sockets(client, child)
+        for _ in range(2):
+            with fails(ENOBUFS):
+                serve()
+        child.setsockopt(SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+        granted.close_sockets()
+        assert ephemeral(granted) == 0

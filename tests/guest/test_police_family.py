@@ -2,7 +2,7 @@
 """Tried from inside the container: addresses in the guise of another family."""
 
 import socket
-from errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENETUNREACH, ENOPROTOOPT, EOPNOTSUPP
+from errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, ECONNREFUSED, EINVAL, ENETUNREACH, ENOPROTOOPT, EOPNOTSUPP
 from socket import AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_IPV6
 
 import pytest
@@ -15,7 +15,7 @@ from grant import V4, V6, Family, destination
 from kernelcalls import disconnect
 from tables import allow, egress, ingress
 from uapi import U
-from world import FAR_PEER4, FAR_PEER6, FORBIDDEN, HOST4, PEER4, World
+from world import FAR_PEER4, FAR_PEER6, FORBIDDEN, HOST4, HOST6, PEER4, PEER6, World
 
 FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
 _TCP_FASTOPEN_CONNECT = 30
@@ -185,3 +185,56 @@ def test_ipv4_packed_into_a_struct_of_ipv6(granted: Box) -> None:
         with fails(EACCES):
             grant.client(granted, V6).connect(destination(address, FORBIDDEN))
     assert granted.sockets() == []
+
+
+@pytest.mark.parametrize("way", ["unbound", "bound", "disconnected"])
+def test_ipv4s_every_address_is_not_ipv6s(box: Box, way: str) -> None:
+    """An AF_INET6 socket through an endpoint of 0.0.0.0 hears IPv4 alone, whatever made the stack choose its port."""
+    box.endpoint("ep", "0.0.0.0")
+    box.rules(egress("ep"))
+    friend = box.datagram(box.world.peer, PEER4)
+    stranger = box.datagram(box.world.peer, PEER6)
+    to = destination(f"::ffff:{PEER4}", friend.getsockname()[1])
+    sock = box.udp("::")
+    if way == "bound":
+        sock.bind(("::", 5353))
+    elif way == "disconnected":
+        sock.connect(to)
+        disconnect(sock.fileno())
+    sock.sendto(b"question", to)
+    assert endpoint_of(sock) == "ep"
+    question, source = friend.recvfrom(64)
+    assert (question, source[0]) == (b"question", HOST4)
+    stranger.sendto(b"over IPv6", (HOST6, source[1]))
+    friend.sendto(b"answer", source)
+    assert receive(sock) == b"answer"
+    assert sock.getsockname()[0].startswith("::ffff:")
+
+
+def test_ipv4s_every_address_lets_an_ipv6_stream_connect(box: Box) -> None:
+    box.endpoint("ep", "0.0.0.0")
+    box.rules(egress("ep"))
+    listener = box.listener(box.world.peer, PEER4)
+    sock = box.tcp("::")
+    sock.connect(destination(f"::ffff:{PEER4}", listener.getsockname()[1]))
+    assert endpoint_of(sock) == "ep"
+    child = box.keep(listener.accept()[0])
+    child.sendall(b"fine")
+    assert receive(sock) == b"fine"
+    assert sock.getsockname()[:2] == (f"::ffff:{HOST4}", child.getpeername()[1])
+
+
+def test_ipv4s_every_address_does_not_listen_on_ipv6(box: Box) -> None:
+    """The stack chooses the port once more, at the listen after a connection."""
+    box.endpoint("ep", "0.0.0.0")
+    box.rules(egress("ep"))
+    listener = box.listener(box.world.peer, PEER4)
+    sock = box.tcp("::")
+    sock.connect(destination(f"::ffff:{PEER4}", listener.getsockname()[1]))
+    disconnect(sock.fileno())
+    sock.listen(1)
+    port = sock.getsockname()[1]
+    with fails(ECONNREFUSED):
+        box.client(box.world.peer, HOST6, port)
+    box.client(box.world.peer, HOST4, port)
+    assert sock.getsockname()[0].startswith("::ffff:")

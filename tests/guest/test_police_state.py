@@ -32,8 +32,9 @@ from expect import fails
 from grant import V4, V6, Family
 from tables import egress, ingress
 from uapi import U
-from world import FORBIDDEN, HOST4, HOST6, PEER4, World, lo_up
+from world import FORBIDDEN, HOST4, HOST6, PEER4, World, lo_up, set_sysctl
 
+_SO_BUF_LOCK, _HUGE = 72, 1 << 30
 _LOOSE_ROUTE = b"\x83\x07\x04" + socket.inet_aton("10.20.0.2") + b"\0"
 # Type 4, the one that no configuration leaves out.
 _ROUTING = struct.pack("=BBBBI", 0, 2, 4, 0, 0) + socket.inet_pton(AF_INET6, "fd00:20::2")
@@ -200,6 +201,30 @@ def test_harmless_state_comes_along(granted: Box) -> None:
         sock.setsockopt(level, option, on)
     sock.bind(("0.0.0.0", 8080))
     assert endpoint_of(sock) == "ep4"
+
+
+@pytest.mark.parametrize("way", ["bind", "connect"])
+@pytest.mark.parametrize("by", ["default", "low-water mark"])
+def test_buffers_as_large_as_the_container_says(granted: Box, by: str, way: str) -> None:
+    """A size that the container's own sysctls gave, and SO_BUF_LOCK keeps, is cut to what the host gives."""
+    settings = {socket.SO_SNDBUF: "ipv4/tcp_wmem", socket.SO_RCVBUF: "ipv4/tcp_rmem"}
+    with granted.ns:
+        for setting in settings.values():
+            set_sysctl(setting, f"4096 {_HUGE if by == 'default' else 131072} {_HUGE}")
+    sock = granted.tcp()
+    if by == "low-water mark":
+        sock.setsockopt(SOL_SOCKET, socket.SO_RCVLOWAT, _HUGE // 4)
+    sock.setsockopt(SOL_SOCKET, _SO_BUF_LOCK, 3)
+    assert sock.getsockopt(SOL_SOCKET, socket.SO_RCVBUF) > _HUGE // 8
+    if way == "bind":
+        sock.bind(("0.0.0.0", 8080))
+    else:
+        sock.connect(granted.listener(granted.world.peer, PEER4).getsockname())
+    assert endpoint_of(sock) == "ep4"
+    for option, setting in settings.items():
+        with granted.world.host, open(f"/proc/sys/net/{setting}") as limits:
+            most = int(limits.read().split()[2])
+        assert sock.getsockopt(SOL_SOCKET, option) <= 2 * most, setting
 
 
 def test_a_container_of_its_own_user_namespace(granted: Box) -> None:

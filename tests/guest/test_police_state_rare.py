@@ -25,7 +25,8 @@ from world import FAR_PEER4, FORBIDDEN, PEER4, World
 
 _IP_XFRM_POLICY, _IPV6_XFRM_POLICY = 17, 35
 _IPV6_JOIN_ANYCAST, _IPV6_FLOWLABEL_MGR = 27, 32
-_UDP_CORK = 1
+_UDP_CORK, _UDP_ENCAP, _UDP_GRO = 1, 100, 104
+_ESP_IN_UDP = 2
 _ANYCAST = "fd00:30:1::7"
 
 
@@ -62,6 +63,13 @@ def congestion_control(sock: socket.socket) -> None:
     sock.setsockopt(IPPROTO_TCP, socket.TCP_CONGESTION, b"dctcp")
 
 
+def encapsulation_taken_back(sock: socket.socket) -> None:
+    """What xfrm had put into the socket stays there."""
+    sock.setsockopt(IPPROTO_UDP, _UDP_GRO, 1)
+    sock.setsockopt(IPPROTO_UDP, _UDP_ENCAP, _ESP_IN_UDP)
+    sock.setsockopt(IPPROTO_UDP, _UDP_ENCAP, 0)
+
+
 Prepare = Callable[[socket.socket], None]
 CASES = [
     (V4, SOCK_STREAM, xfrm_policy),
@@ -73,6 +81,8 @@ CASES = [
     (V6, SOCK_DGRAM, anycast),
     (V4, SOCK_STREAM, congestion_control),
     (V6, SOCK_STREAM, congestion_control),
+    (V4, SOCK_DGRAM, encapsulation_taken_back),
+    (V6, SOCK_DGRAM, encapsulation_taken_back),
 ]
 
 
