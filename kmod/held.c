@@ -116,6 +116,40 @@ bool graft_held_target(const struct net *target, u8 protocol,
 }
 
 /**
+ * graft_held_lingers - note at a live listener that a connection of its port lingers
+ * @sk: the connection's sock
+ *
+ * Return: whether there is such a listener.
+ */
+bool graft_held_lingers(const struct sock *sk)
+{
+	struct graft_addr local, bound;
+	struct graft_socket *gs;
+	bool held = false;
+
+	graft_addr_local(&local, sk);
+	spin_lock(&graft_held_lock);
+	hash_for_each_possible(graft_held_by_target, gs, held,
+			       graft_held_key(sock_net(sk), GRAFT_PROTO_TCP,
+					      local.port)) {
+		const struct sock *other = gs->sock->sk;
+
+		if (gs->protocol != GRAFT_PROTO_TCP ||
+		    sock_net(other) != sock_net(sk) || !graft_holds(gs, other))
+			continue;
+		graft_addr_local(&bound, other);
+		held = bound.port == local.port &&
+		       graft_held_receives(other, &bound, &local);
+		if (held) {
+			WRITE_ONCE(gs->lingers, true);
+			break;
+		}
+	}
+	spin_unlock(&graft_held_lock);
+	return held;
+}
+
+/**
  * graft_held_peer - is the server still there that a looped socket connected to?
  * @gs: the looped socket's state
  * @sk: its sock

@@ -8,6 +8,7 @@ void graft_held_add(struct graft_socket *gs);
 void graft_held_remove(struct graft_socket *gs);
 bool graft_held_target(const struct net *target, u8 protocol,
 		       const struct graft_addr *dst);
+bool graft_held_lingers(const struct sock *sk);
 bool graft_held_peer(const struct graft_socket *gs, const struct sock *sk,
 		     const struct graft_addr *peer);
 bool graft_held_beside(const struct sock *sk, u8 protocol,

@@ -50,7 +50,7 @@ struct graft_socket *graft_socket_alloc(void)
 	gs->looped = false;
 	gs->shares = false;
 	gs->owns_port = false;
-	gs->accepted = false;
+	gs->lingers = false;
 	gs->revoked = false;
 	gs->asked.port = 0;
 	INIT_HLIST_NODE(&gs->held);
@@ -127,7 +127,7 @@ static bool graft_may_linger(const struct graft_socket *gs,
 		return close && (!sock_flag(sk, SOCK_LINGER) ||
 				 sk->sk_lingertime);
 	case TCP_LISTEN:
-		return close && gs->accepted;
+		return close && READ_ONCE(gs->lingers);
 	case TCP_CLOSE:
 		/* the peer has closed as well, and there may be one already */
 		return sock_flag(sk, SOCK_DONE);
@@ -150,15 +150,12 @@ void graft_socket_linger(struct graft_socket *gs, const struct sock *sk,
 {
 	struct graft_table *t = gs->table;
 	struct graft_linger *slot;
-	struct graft_addr local;
 
 	if (likely(!gs->owns_port) || !graft_may_linger(gs, sk, close))
 		return;
 	gs->owns_port = false;
-	/* where a listener still has the port, that is what counts */
-	graft_addr_local(&local, sk);
-	if (sk->sk_state != TCP_LISTEN &&
-	    graft_held_target(sock_net(sk), gs->protocol, &local))
+	/* where a listener still has the port, that is what counts for it */
+	if (sk->sk_state != TCP_LISTEN && graft_held_lingers(sk))
 		return;
 	spin_lock(&t->sockets_lock);
 	graft_linger_end(t);
@@ -249,7 +246,7 @@ void graft_socket_dismiss(struct graft_socket *gs)
  * was let in. It keeps the listener's port, so it counts for that as well.
  */
 void graft_socket_admit_child(struct graft_socket *gs,
-			      struct graft_socket *parent)
+			      const struct graft_socket *parent)
 {
 	const struct cred *cred;
 
@@ -265,7 +262,6 @@ void graft_socket_admit_child(struct graft_socket *gs,
 	if (gs->ephemeral)
 		atomic_inc(&parent->table->n_ephemeral);
 	gs->owns_port = parent->owns_port;
-	WRITE_ONCE(parent->accepted, true);
 	gs->native = parent->native;
 	gs->family = parent->family;
 	gs->protocol = parent->protocol;

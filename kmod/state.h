@@ -74,7 +74,7 @@ struct graft_asked_peer {
  * @shares: a datagram socket that asked for SO_REUSEADDR
  * @owns_port: a stream whose ephemeral port was chosen before any connect, and
  *	so is nobody else's for as long as it lingers; or accepted from one
- * @accepted: a connection was accepted from it
+ * @lingers: a listener, and a connection that it accepted may be in TIME_WAIT
  * @revoked: its grant was withdrawn
  * @asked: the address and port that the program asked for at bind
  * @held: in the table of held ports by target port
@@ -117,7 +117,7 @@ struct graft_socket {
 	bool			looped;
 	bool			shares;
 	bool			owns_port;
-	bool			accepted;
+	bool			lingers;
 	bool			revoked;
 	struct graft_addr	asked;
 	struct hlist_node	held;
@@ -147,7 +147,7 @@ void graft_socket_dismiss(struct graft_socket *gs);
 void graft_socket_linger(struct graft_socket *gs, const struct sock *sk,
 			 bool close);
 void graft_socket_admit_child(struct graft_socket *gs,
-			      struct graft_socket *parent);
+			      const struct graft_socket *parent);
 void graft_socket_publish(struct graft_socket *gs, struct socket *sock);
 void graft_socket_unpublish(struct graft_socket *gs);
 

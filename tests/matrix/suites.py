@@ -20,7 +20,9 @@ _GUEST_TESTS = "/usr/src/graft/tests/guest"
 # How often each race is run: less often where the module's code is another suite's, or the kernel does the looking.
 _RACES = 150
 _FEWER_RACES = 50
-_LONG_FORMS = tuple(f"{_GUEST_TESTS}/test_{name}.py" for name in ("stress", "police_race", "police_abort"))
+_LONG_FORMS = tuple(
+    f"{_GUEST_TESTS}/test_{name}.py" for name in ("stress", "police_race", "police_abort", "police_exhaust")
+)
 _LONG = ("GRAFT_STRESS_CYCLES=1000000", "GRAFT_RACE_LOOPS=5000")
 
 Run = Callable[[Path, IO[str]], Counts]
