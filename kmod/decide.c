@@ -84,6 +84,7 @@ static int graft_wish_acl(const struct graft_wish *wish,
 	struct graft_path path = {
 		.t = wish->t,
 		.ep = ep,
+		.cred = current_cred(),
 		.target = target,
 		.mark = conf->mark,
 		.ifindex = ifindex,

@@ -136,8 +136,8 @@ int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
 	enum graft_reach reach;
 	bool local;
 
-	if (!graft_acl_allows(current_cred(), path->t, path->ep, use, path->protocol, dst,
-			      &local))
+	if (!graft_acl_allows(path->cred, path->t, path->ep, use,
+			      path->protocol, dst, &local))
 		return graft_refuse(why, GRAFT_REASON_ACL, -EACCES,
 				    "the ACL does not allow this destination");
 	if (local)
@@ -186,11 +186,13 @@ static int graft_police_egress(struct graft_socket *gs,
 }
 
 static struct graft_path graft_path_of(const struct graft_socket *gs,
-				       const struct sock *sk)
+				       const struct sock *sk,
+				       const struct cred *cred)
 {
 	return (struct graft_path) {
 		.t = gs->table,
 		.ep = gs->ep,
+		.cred = cred,
 		.target = sock_net(sk),
 		.mark = gs->mark,
 		.ifindex = gs->ifindex,
@@ -249,7 +251,7 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		err = graft_refuse_stray(&why);
 		goto denied;
 	}
-	path = graft_path_of(gs, sk);
+	path = graft_path_of(gs, sk, current_cred());
 	/* what was true before the answer was found, or it is not remembered */
 	now = (struct graft_allowed) {
 		/* pairs with graft_table_changed() */
@@ -286,7 +288,9 @@ denied:
  */
 int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 {
-	struct graft_path path = graft_path_of(gs, sk);
+	/* whoever sends: it was connected for the one that was granted it */
+	const struct cred *cred = graft_socket_cred(gs);
+	struct graft_path path = graft_path_of(gs, sk, cred);
 	/* what was true before the answer was found; then who the peer is */
 	struct graft_asked_peer now = {
 		.connects = atomic_read(&gs->connects),
@@ -301,12 +305,13 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 	smp_rmb();
 	graft_addr_remote(&peer, sk);
 	if (!peer.port)
-		return 0; /* disconnected meanwhile */
-	if (!gs->looped)
+		; /* disconnected meanwhile */
+	else if (!gs->looped)
 		err = graft_police_path(&path, graft_use(gs, sk), &peer, &why);
 	else if (!graft_held_peer(gs, sk, &peer))
 		err = graft_refuse(&why, GRAFT_REASON_LOCAL, -EACCES,
 				   "the server of the socket's own namespace is gone");
+	put_cred(cred);
 	if (err < 0) {
 		graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep,
 			    NULL, GRAFT_VERB_CONNECT, &peer);

@@ -13,6 +13,7 @@
  * struct graft_path - the way that a packet would take
  * @t: the table that rules the socket
  * @ep: the endpoint
+ * @cred: of whom the ACL is asked about
  * @target: the namespace of the host socket
  * @mark: its mark
  * @ifindex: its device, or 0
@@ -21,6 +22,7 @@
 struct graft_path {
 	struct graft_table	*t;
 	struct graft_endpoint	*ep;
+	const struct cred	*cred;
 	struct net		*target;
 	u32			mark;
 	int			ifindex;

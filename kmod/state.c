@@ -236,6 +236,19 @@ void graft_socket_dismiss(struct graft_socket *gs)
 	gs->origin = NULL;
 }
 
+/* Of the task that @gs was granted to last, with a reference that the caller puts. */
+const struct cred *graft_socket_cred(const struct graft_socket *gs)
+{
+	const struct cred *cred;
+
+	rcu_read_lock();
+	do
+		cred = get_cred_rcu(READ_ONCE(gs->cred));
+	while (!cred);
+	rcu_read_unlock();
+	return cred;
+}
+
 /**
  * graft_socket_admit_child - the same for a connection that is about to be
  *	accepted
@@ -248,14 +261,8 @@ void graft_socket_dismiss(struct graft_socket *gs)
 void graft_socket_admit_child(struct graft_socket *gs,
 			      const struct graft_socket *parent)
 {
-	const struct cred *cred;
-
-	rcu_read_lock();
-	do
-		cred = get_cred_rcu(READ_ONCE(parent->cred));
-	while (!cred);
-	rcu_read_unlock();
-	graft_socket_enter(gs, parent->table, parent->ep, cred);
+	graft_socket_enter(gs, parent->table, parent->ep,
+			   graft_socket_cred(parent));
 	atomic_inc(&parent->ep->active);
 	atomic_inc(&parent->table->n_sockets);
 	gs->ephemeral = parent->ephemeral;

@@ -137,6 +137,7 @@ static inline void graft_socket_granted(struct graft_socket *gs)
 		put_cred(xchg(&gs->cred, get_current_cred()));
 }
 
+const struct cred *graft_socket_cred(const struct graft_socket *gs);
 struct graft_socket *graft_socket_alloc(void);
 void graft_socket_free(struct graft_socket *gs);
 

@@ -7,16 +7,19 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from errno import (
     EACCES,
     EADDRINUSE,
     EADDRNOTAVAIL,
     EAGAIN,
+    ECONNABORTED,
     ECONNREFUSED,
+    ECONNRESET,
     EINVAL,
     ENODATA,
     ENOPROTOOPT,
+    ENOTCONN,
     EOPNOTSUPP,
     EPERM,
     EPIPE,
@@ -27,12 +30,13 @@ from socket import SOCK_DGRAM, SOCK_STREAM
 import pytest
 
 import child as process
-from box import Box, endpoint_of
+from box import Box, endpoint_of, state
 from conftest import CANNOT
 from door1 import bind_name, connect_name, sockaddr_gr
 from expect import asleep, fails, receive
 from grant import sendto_raw
-from tables import allow
+from tables import allow, deny
+from uapi import U
 
 PATH = b"graft-tests-service"
 ABSTRACT = b"\0" + PATH
@@ -334,3 +338,165 @@ def test_no_descriptor_of_the_hosts_process(met: tuple[socket.socket, socket.soc
     os.close(plain.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD))
     with fails(ENODATA, ESRCH):
         os.close(sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD))
+
+
+def reached(box: Box, name: str, path: bytes, kind: int) -> socket.socket:
+    """A unix endpoint, and who serves its name in the host."""
+    box.endpoint(name, path=path)
+    server = host_unix(box, kind, b"\0" + path)
+    if kind == SOCK_STREAM:
+        server.listen(1)
+    return server
+
+
+def useless(sock: socket.socket) -> None:
+    """An aborted socket neither sends nor receives, and has no way back to what it reached."""
+    sock.setblocking(False)
+    attempts: list[Callable[[], object]] = [
+        lambda: sock.send(b"x"),
+        lambda: connect_name(sock, "ep-b"),
+        lambda: sock.send(b"x"),
+    ]
+    for attempt in attempts:
+        with fails(EACCES, EPIPE, ECONNABORTED, ENOTCONN):
+            attempt()
+    assert state(sock) == U.STATE_REVOKED
+    for _ in range(2):
+        try:
+            assert sock.recv(16) == b""
+        except OSError as error:
+            assert error.errno in {ECONNABORTED, EACCES}
+
+
+def silent(server: socket.socket) -> None:
+    """Nothing has arrived, or comes after the end."""
+    server.setblocking(False)
+    try:
+        assert server.recv(16) == b""
+    except OSError as error:
+        assert error.errno in {EAGAIN, ECONNRESET}
+
+
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["stream", "dgram"])
+def test_a_narrower_acl_aborts_a_client(box: Box, kind: int) -> None:
+    server = reached(box, "ep-b", PATH, kind)
+    sock = box.door1(kind)
+    connect_name(sock, "ep-b")
+    far = box.keep(server.accept()[0]) if kind == SOCK_STREAM else server
+    sock.send(b"allowed")
+    assert receive(far) == b"allowed"
+    if kind == SOCK_STREAM:
+        far.send(b"too late")
+    assert box.acl(allow("ep-b"), abort=True) == 0
+    assert state(sock) == U.STATE_GRAFTED
+    assert box.acl(deny("ep-b", "connect"), abort=True) == 1
+    useless(sock)
+    silent(far)
+
+
+def test_a_narrower_acl_leaves_unix_servers_and_their_children_be(box: Box) -> None:
+    client, child = pair(box)
+    assert box.acl(allow("ep-unix", "listen"), deny("ep-unix", "connect"), abort=True) == 0
+    client.send(b"untouched")
+    assert receive(child) == b"untouched"
+    assert box.acl(deny("ep-unix", "listen"), abort=True) == 2
+    useless(child)
+
+
+@pytest.mark.parametrize("how", ["deletion", "denial"])
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["stream", "dgram"])
+def test_who_is_bound_to_one_endpoint_and_connected_to_another(box: Box, kind: int, how: str) -> None:
+    """It depends on both."""
+    box.endpoint("ep-a", path=PATH + b"-own")
+    server = reached(box, "ep-b", PATH, kind)
+    sock, bystander = box.door1(kind), box.door1(kind)
+    bind_name(sock, "ep-a")
+    connect_name(sock, "ep-b")
+    far = box.keep(server.accept()[0]) if kind == SOCK_STREAM else server
+    box.endpoint("ep-c", path=PATH + b"-unrelated")
+    bind_name(bystander, "ep-c")
+    assert endpoint_of(sock) == "ep-a"
+    if how == "deletion":
+        assert box.delete("ep-b", abort=True) == 1
+    else:
+        assert box.acl(deny("ep-b", "connect"), abort=True) == 1
+    useless(sock)
+    silent(far)
+    assert state(bystander) == U.STATE_GRAFTED
+
+
+def test_who_is_connected_to_another_endpoint_goes_with_its_own_too(box: Box) -> None:
+    box.endpoint("ep-a", path=PATH + b"-own")
+    server = reached(box, "ep-b", PATH, SOCK_DGRAM)
+    sock = box.bound("ep-a", SOCK_DGRAM)
+    connect_name(sock, "ep-b")
+    assert box.delete("ep-a", abort=True) == 1
+    useless(sock)
+    silent(server)
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["unbound", "bound"])
+def test_a_datagram_socket_depends_on_whom_it_connected_to_last(box: Box, bound: bool) -> None:
+    """And on the endpoint that it was grafted by: that of its own name, or the first that it connected to."""
+    before, server = (reached(box, name, PATH + name.encode(), SOCK_DGRAM) for name in ("ep-b", "ep-c"))
+    box.endpoint("ep-a", path=PATH)
+    sock = box.door1(SOCK_DGRAM)
+    if bound:
+        bind_name(sock, "ep-a")
+    connect_name(sock, "ep-b")
+    sock.send(b"first")
+    assert receive(before) == b"first"
+    connect_name(sock, "ep-c")
+    if bound:
+        assert box.delete("ep-b", abort=True) == 0
+    sock.send(b"second")
+    assert receive(server) == b"second"
+    assert box.delete("ep-c" if bound else "ep-b", abort=True) == 1
+    useless(sock)
+    silent(before)
+    silent(server)
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["unbound", "bound"])
+@pytest.mark.parametrize("how", ["deletion", "denial"])
+def test_a_connect_that_waits_while_its_endpoint_goes(box: Box, how: str, bound: bool) -> None:
+    """The listener's backlog is full when the connect begins; it has room only when the grant is gone."""
+    box.endpoint("ep-a", path=PATH + b"-own")
+    server = reached(box, "ep-b", PATH, SOCK_STREAM)
+    server.listen(0)
+    host_unix(box, SOCK_STREAM).connect(ABSTRACT)
+    sock = box.door1(SOCK_STREAM)
+    if bound:
+        bind_name(sock, "ep-a")
+    ended: list[int] = []
+
+    def connect() -> None:
+        try:
+            connect_name(sock, "ep-b")
+            ended.append(0)
+        except OSError as error:
+            ended.append(error.errno or 0)
+
+    waiter = threading.Thread(target=connect)
+    waiter.start()
+    asleep(waiter)
+    if how == "deletion":
+        box.delete("ep-b", abort=True)
+    else:
+        box.acl(deny("ep-b", "connect"), abort=True)
+    box.keep(server.accept()[0])
+    waiter.join(20)
+    assert not waiter.is_alive(), "the connect still waits"
+    sock.setblocking(False)
+    with contextlib.suppress(OSError):
+        sock.send(b"x")
+    server.setblocking(False)
+    try:
+        far = box.keep(server.accept()[0])
+    except BlockingIOError:
+        assert ended[0]
+        return
+    with contextlib.suppress(OSError):
+        far.send(b"x")
+    silent(far)
+    useless(sock)

@@ -13,6 +13,7 @@ from errno import (
     EAGAIN,
     ECONNABORTED,
     ECONNREFUSED,
+    ENOENT,
     EPROTONOSUPPORT,
     ESOCKTNOSUPPORT,
 )
@@ -331,6 +332,59 @@ def test_deletion_without_abort_lets_live_sockets_be(box: Box) -> None:
     with fails(EADDRNOTAVAIL):
         box.tcp().connect((PEER4, 9))
     assert [shown["endpoint"] for shown in box.sockets()] == ["ep-out"]
+
+
+def test_a_name_that_was_taken_again_aborts_the_sockets_of_before(box: Box, other: Box) -> None:
+    """Deleted without abort, an endpoint leaves its sockets; they go with the one that bears its name next."""
+    granted(box)
+    granted(other)
+    before, accepted = conversation(box)
+    elsewhere, told = conversation(other)
+    server = box.tcp()
+    server.bind(("0.0.0.0", 80))
+    server.listen(4)
+    assert box.delete("ep-out") == 0
+    assert box.delete("ep-http") == 0
+    before.send(b"untouched")
+    assert receive(accepted) == b"untouched"
+    box.endpoint("ep-out")
+    after, late = conversation(box)
+    assert box.delete("ep-out", abort=True) == 2
+    for sock, peer in ((before, accepted), (after, late)):
+        assert state(sock) == U.STATE_REVOKED
+        mute(sock, peer)
+    box.endpoint("ep-http", HOST4, 8081)
+    assert box.delete("ep-http", abort=True) == 1
+    mute(server)
+    elsewhere.send(b"untouched")
+    assert receive(told) == b"untouched"
+
+
+def abort_endpoint(box: Box, name: str) -> int:
+    """SOCKET_ABORT by an endpoint's name; return how many sockets that aborted."""
+    answer = box.writer.call(U.CMD_SOCKET_ABORT, netns_fd=box.ns.fd, socket={"endpoint": name})
+    return int(answer[0]["aborted"])
+
+
+def test_abort_by_the_name_of_an_endpoint_that_is_gone(box: Box) -> None:
+    """Its sockets still bear the name; one that nothing bears is an error, one of the table alone is not."""
+    granted(box)
+    first, accepted = conversation(box)
+    server = box.udp()
+    server.bind(("0.0.0.0", 53))
+    with fails(ENOENT):
+        abort_endpoint(box, "ep-missing")
+    assert abort_endpoint(box, "ep-http") == 0
+    assert box.delete("ep-out") == 0
+    assert abort_endpoint(box, "ep-out") == 1
+    assert state(first) == U.STATE_REVOKED
+    mute(first, accepted)
+    first.close()
+    with fails(ENOENT):
+        abort_endpoint(box, "ep-out")
+    assert state(server) == U.STATE_GRAFTED
+    assert abort_endpoint(box, "ep-dns") == 1
+    mute(server)
 
 
 def test_a_narrower_acl_aborts_what_it_excludes(box: Box) -> None:

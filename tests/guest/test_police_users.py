@@ -5,6 +5,7 @@ import os
 import socket
 from errno import EACCES
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tables import allow, deny, egress, ingress
 from uapi import U
 from world import FAR_PEER4, FAR_PEER6, FORBIDDEN, HOST4, LAN4, PEER4, World
 
-WEB, DNS = 1001, 1002
+WEB, DNS, NOBODY = 1001, 1002, 65534
 FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
 
 
@@ -315,6 +316,90 @@ def test_a_descriptor_passed_to_another_user(box: Box, family: Family, door: int
     for one in (datagram, again):
         one.sendto(b"x", server.getsockname())
         assert receive(server) == b"x"
+
+
+LOSSES = pytest.mark.parametrize("loss", ["the same ACL", "another endpoint"])
+
+
+def lose_nothing(box: Box, loss: str, *acl: dict[str, Any]) -> int:
+    """Abort what none of the box's sockets depends on; return how many were aborted."""
+    if loss == "the same ACL":
+        return box.acl(*acl, abort=True)
+    box.endpoint("ep-unrelated")
+    return box.delete("ep-unrelated", abort=True)
+
+
+def accepted_by(box: Box, server: socket.socket, uid: int) -> socket.socket:
+    """A connection that a worker of this user accepted, and passed on."""
+
+    def act() -> None:
+        process.become(uid, uid)
+        child, _ = server.accept()
+        socket.send_fds(theirs, [b"x"], [child.fileno()])
+
+    ours, theirs = (box.keep(one) for one in socket.socketpair())
+    process.run(act)
+    _, (descriptor,), _, _ = socket.recv_fds(ours, 1, 1)
+    made: socket.socket = box.keep(socket.socket(AF_INET, SOCK_STREAM, fileno=descriptor))
+    return made
+
+
+@LOSSES
+@DOORS
+def test_an_abort_leaves_what_another_user_accepts(granted: Box, door: int, loss: str) -> None:
+    """Leave to listen is the listener's: an abort that takes none of it ends nothing that its workers accept."""
+    rule = allow("ep-http", "listen", uid_lo=0, uid_hi=0)
+    granted.acl(rule)
+    server = granted.bound("ep-http", SOCK_STREAM) if door == 1 else granted.tcp()
+    if door == 2:
+        server.bind(("0.0.0.0", 80))
+    server.listen(4)
+    pairs = []
+    for turn in range(3):
+        client = granted.client(granted.world.peer, HOST4, 8080)
+        if turn == 1:
+            assert lose_nothing(granted, loss, rule) == 0
+        pairs.append((client, accepted_by(granted, server, NOBODY)))
+        for near, far in pairs:
+            near.send(b"question")
+            assert receive(far) == b"question"
+            far.send(b"answer")
+            assert receive(near) == b"answer"
+    assert {state(child) for _, child in pairs} == {U.STATE_GRAFTED}
+    assert granted.acl(deny("ep-http", "listen"), abort=True) == 1 + len(pairs)
+    assert {state(sock) for sock in (server, *(child for _, child in pairs))} == {U.STATE_REVOKED}
+
+
+@LOSSES
+@pytest.mark.parametrize("kind", [SOCK_STREAM, SOCK_DGRAM], ids=["tcp", "udp"])
+def test_an_abort_asks_about_who_connected(granted: Box, kind: int, loss: str) -> None:
+    """Not about who opened the socket: a program that gave up root connects as the user that the ACL allows."""
+    rule = allow("ep-out", "connect", uid_lo=WEB)
+    granted.acl(rule)
+    listen = granted.listener if kind == SOCK_STREAM else granted.datagram
+    first, second = (listen(granted.world.peer, PEER4) for _ in range(2))
+    sock = granted.open_socket(AF_INET, kind)
+
+    def reach(server: socket.socket) -> None:
+        """Connect as the user; a message arrives."""
+
+        def act() -> None:
+            process.become(WEB, 5000)
+            sock.connect(server.getsockname())
+
+        process.run(act)
+        sock.send(b"connected")
+        assert receive(granted.keep(server.accept()[0]) if kind == SOCK_STREAM else server) == b"connected"
+
+    assert sock.connect_ex(first.getsockname()) == EACCES
+    reach(first)
+    assert lose_nothing(granted, loss, rule) == 0
+    assert state(sock) == U.STATE_GRAFTED
+    if kind == SOCK_STREAM:
+        disconnect(sock.fileno())
+    reach(second)
+    assert granted.acl(deny("ep-out", "connect", uid_lo=WEB), abort=True) == 1
+    assert state(sock) == U.STATE_REVOKED
 
 
 @DOORS
