@@ -196,7 +196,7 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 		goto err_target;
 
 	if (!gs) {
-		gs = graft_socket_alloc();
+		gs = graft_socket_alloc(wish->t);
 		if (!gs) {
 			err = graft_refuse(why, GRAFT_REASON_MEMORY, -ENOMEM,
 					   "memory is short");

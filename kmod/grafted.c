@@ -40,8 +40,7 @@ int graft_grafted_release(struct socket *sock)
 		sock_orphan(placeholder);
 		sock_put(placeholder);
 	}
-	graft_socket_dismiss(gs);
-	graft_socket_free(gs);
+	graft_socket_end(gs);
 	return err;
 }
 
@@ -322,7 +321,7 @@ int graft_grafted_accept(struct socket *sock, struct socket *newsock,
 		return -EINVAL;
 	if (unlikely(graft_is_steered(gs, sock->sk)))
 		return graft_deny_steered(gs, sock->sk);
-	child = graft_socket_alloc();
+	child = graft_socket_alloc(gs->table);
 	if (!child)
 		return -ENOMEM;
 	err = gs->native->accept(sock, newsock, GRAFT_ACCEPT_ARGS);
@@ -441,16 +440,20 @@ static void graft_grafted_splice_eof(struct socket *sock)
  * connect may be over: the host has got that address since, or whoever held its port
  * is gone.
  */
-static int graft_ask_peer(struct graft_socket *gs, struct sock *sk)
+static bool graft_peer_is_asked(const struct graft_socket *gs,
+				const struct sock *sk)
 {
 	const struct graft_asked_peer *asked = &gs->asked_peer;
 
-	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
-		return 0;
-	if (likely(!asked->held &&
-		   asked->connects == atomic_read(&gs->connects) &&
-		   asked->fib4 == rt_genid_ipv4(sock_net(sk)) &&
-		   asked->fib6 == rt_genid_ipv6(sock_net(sk))))
+	return !asked->held && asked->connects == atomic_read(&gs->connects) &&
+	       asked->fib4 == rt_genid_ipv4(sock_net(sk)) &&
+	       asked->fib6 == rt_genid_ipv6(sock_net(sk));
+}
+
+static int graft_ask_peer(struct graft_socket *gs, struct sock *sk)
+{
+	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED ||
+	    graft_peer_is_asked(gs, sk))
 		return 0;
 	return graft_police_peer(gs, sk);
 }
@@ -507,14 +510,17 @@ static noinline int graft_dgram_sendmsg(struct graft_socket *gs,
 	return err;
 }
 
-/* A server answers one client again and again. */
+/* A server answers one client again and again; a client has one peer. */
 static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 				       size_t size)
 {
 	struct graft_socket *gs = graft_socket_of(sock);
 
 	if (!msg->msg_controllen && !READ_ONCE(gs->revoked) && !gs->ifindex &&
-	    graft_police_again(gs, sock->sk, msg->msg_name, msg->msg_namelen))
+	    (msg->msg_name ? graft_police_again(gs, sock->sk, msg->msg_name,
+						msg->msg_namelen) :
+			     graft_peer_is_asked(gs, sock->sk) &&
+			     !graft_is_steered(gs, sock->sk)))
 		return graft_done(gs, sock,
 				  gs->native->sendmsg(sock, msg, size));
 	return graft_dgram_sendmsg(gs, sock, msg, size);

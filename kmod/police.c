@@ -302,6 +302,7 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 	struct graft_addr peer;
 	int err = 0;
 
+	/* pairs with graft_connect_native() */
 	smp_rmb();
 	graft_addr_remote(&peer, sk);
 	if (!peer.port)

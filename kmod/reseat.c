@@ -297,7 +297,7 @@ static int graft_reseat_through(struct socket *sock, struct graft_endpoint *ep,
 	if (err)
 		goto out_target;
 
-	gs = graft_socket_alloc();
+	gs = graft_socket_alloc(t);
 	if (!gs) {
 		err = graft_refuse(why, GRAFT_REASON_MEMORY, -ENOMEM,
 				   "memory is short");

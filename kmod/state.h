@@ -138,15 +138,17 @@ static inline void graft_socket_granted(struct graft_socket *gs)
 }
 
 const struct cred *graft_socket_cred(const struct graft_socket *gs);
-struct graft_socket *graft_socket_alloc(void);
+struct graft_socket *graft_socket_alloc(struct graft_table *t);
 void graft_socket_free(struct graft_socket *gs);
 
 int graft_socket_admit(struct graft_socket *gs, struct graft_table *t,
 		       struct graft_endpoint *ep, u32 max_sockets,
 		       bool ephemeral, struct graft_why *why);
 void graft_socket_dismiss(struct graft_socket *gs);
-void graft_socket_linger(struct graft_socket *gs, const struct sock *sk,
-			 bool close);
+void graft_socket_end(struct graft_socket *gs);
+void graft_socket_free_spare(struct graft_table *t);
+void __graft_socket_linger(struct graft_socket *gs, const struct sock *sk,
+			   bool close);
 void graft_socket_admit_child(struct graft_socket *gs,
 			      const struct graft_socket *parent);
 void graft_socket_publish(struct graft_socket *gs, struct socket *sock);
@@ -179,6 +181,14 @@ static inline void graft_socket_attach(struct socket *sock,
 				       struct graft_socket *gs)
 {
 	WRITE_ONCE(SOCK_INODE(sock)->i_private, gs);
+}
+
+/* Before a socket is closed (@close) or disconnected. */
+static inline void graft_socket_linger(struct graft_socket *gs,
+				       const struct sock *sk, bool close)
+{
+	if (unlikely(gs->owns_port))
+		__graft_socket_linger(gs, sk, close);
 }
 
 /* From here on every call on @sock goes to @ops. */

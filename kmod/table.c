@@ -16,6 +16,7 @@
 
 #include "acl.h"
 #include "rules.h"
+#include "state.h"
 #include "table.h"
 
 unsigned int graft_table_net_id __read_mostly;
@@ -427,6 +428,7 @@ static void __net_exit graft_table_net_exit(struct net *net)
 	spin_unlock(&graft_nets_lock);
 
 	WARN_ON(atomic_read(&t->n_sockets));
+	graft_socket_free_spare(t);
 	xa_destroy(&t->ids);
 	rhashtable_destroy(&t->endpoints);
 }

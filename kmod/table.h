@@ -137,6 +137,7 @@ struct graft_linger {
  * @denied: @aborts when those that the ACL denies were aborted last
  * @lingering: ports in @n_ephemeral whose socket is gone, by when that was; under
  *	@sockets_lock
+ * @spare: a free graft_socket, or NULL; by xchg
  * @targeted: endpoints, of any table, whose target is this namespace
  * @owner: the namespace that writes this table, not pinned; NULL for none
  * @owned: tables that this namespace writes, as graft_table.owner_node; like
@@ -168,6 +169,7 @@ struct graft_table {
 	atomic64_t		aborts;
 	s64			denied;
 	struct graft_linger	lingering[GRAFT_LINGER_SLOTS];
+	struct graft_socket	*spare;
 
 	struct list_head	targeted;
 	struct net		*owner;

@@ -332,7 +332,7 @@ static int graft_undecided_rules(struct socket *sock, sockptr_t optval,
 	}
 	gs = graft_socket_of(sock);
 	if (!gs) {
-		gs = graft_socket_alloc();
+		gs = graft_socket_alloc(graft_table(sock_net(sock->sk)));
 		if (!gs) {
 			graft_decision_unlock(sock);
 			graft_rules_free(rules);
