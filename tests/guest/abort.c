@@ -3,8 +3,9 @@
  * A container uses an endpoint in the very moment in which that is taken from it: abort LOSS ACT LOOPS
  *
  * In every loop one thread, in the container's namespace, makes ready a socket and acts on it while another, in the
- * host's, deletes the endpoint (LOSS is "deletion") or has the ACL deny every connect ("denial"), with GRAFT_A_ABORT.
- * When both are through, no socket of that endpoint may be of any use, whichever came first. What is printed, one NAME COUNT a line, is how many sockets were grafted and how many of these
+ * host's, deletes the endpoint (LOSS is "deletion") or has the ACL deny every connect ("denial") or every listen
+ * ("listen-denial"), with GRAFT_A_ABORT. When both are through, no socket of that endpoint may be of any use,
+ * whichever came first. What is printed, one NAME COUNT a line, is how many sockets were grafted and how many of these
  * still did something; the caller decides what may be there. The program makes its own namespaces and leaves none.
  */
 #include "netns.h"
@@ -145,6 +146,17 @@ static int listening(void)
 	return fd;
 }
 
+/* A client that an egress rule grafted, and that is nobody's client any more. */
+static int disconnected(void)
+{
+	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+	int fd = stream();
+
+	if (connect(fd, (struct sockaddr *)&service, sizeof(service)) || connect(fd, &nowhere, sizeof(nowhere)))
+		err(2, "cannot connect to the service and disconnect");
+	return fd;
+}
+
 static const struct act acts[] = {
 	{ "bind-name", door1, bind_name },
 	{ "bind", stream, bind_port },
@@ -156,6 +168,7 @@ static const struct act acts[] = {
 	{ "bound-then-fastopen", bound2, fast_open },
 	{ "bound-then-sendto", bound_datagram, send_service },
 	{ "bound-then-listen", bound2, serve },
+	{ "disconnected-then-listen", disconnected, serve },
 	{ "accept", listening, accept_one },
 };
 
@@ -173,10 +186,21 @@ static void spin(long rounds)
 		;
 }
 
+/* The two run at once, each on a processor of its own. */
+static void stay_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
 static void *container(void *argument)
 {
 	const struct act *act = argument;
 
+	stay_on(1);
 	enter(box);
 	for (int i = 1; i <= loops; i++) {
 		wait_until(&judged, i - 1);
@@ -289,7 +313,12 @@ static void delete_endpoint(struct nl *nl)
 
 static void deny_connect(struct nl *nl)
 {
-	nl_acl_no_connect(nl, box);
+	nl_acl_no(nl, box, GRAFT_VERB_CONNECT);
+}
+
+static void deny_listen(struct nl *nl)
+{
+	nl_acl_no(nl, box, GRAFT_VERB_LISTEN);
 }
 
 /* What the container loses, and how it gets it back. */
@@ -300,6 +329,7 @@ static const struct loss {
 } losses[] = {
 	{ "deletion", delete_endpoint, write_endpoint },
 	{ "denial", deny_connect, write_acl },
+	{ "listen-denial", deny_listen, write_acl },
 };
 
 static const struct loss *find_loss(const char *name)
@@ -356,6 +386,7 @@ int main(int argc, char **argv)
 
 	server = start(serve_all, NULL);
 	actor = start(container, act);
+	stay_on(0);
 	for (int i = 1; i <= loops; i++) {
 		wait_until(&ready, i);
 		loss->prepare(&nl);

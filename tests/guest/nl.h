@@ -272,15 +272,15 @@ static inline void nl_acl_local(struct nl *nl, int table)
 	nl_end(nl);
 }
 
-/* The only ACL rule: nothing may be connected to, and what is connected is aborted. */
-static inline void nl_acl_no_connect(struct nl *nl, int table)
+/* The only ACL rule: nothing may be done that needs these verbs, and what is done by them is aborted. */
+static inline void nl_acl_no(struct nl *nl, int table, __u8 verbs)
 {
 	struct nlattr *nest;
 
 	nl_graft(nl, GRAFT_CMD_ACL_SET, 0, table);
 	nest = nl_nest(nl, GRAFT_A_ACL);
 	nl_u8(nl, GRAFT_ACL_A_ALLOW, 0);
-	nl_u8(nl, GRAFT_ACL_A_VERBS, GRAFT_VERB_CONNECT);
+	nl_u8(nl, GRAFT_ACL_A_VERBS, verbs);
 	nl_unnest(nl, nest);
 	nl_put(nl, GRAFT_A_ABORT, "", 0);
 	nl_end(nl);

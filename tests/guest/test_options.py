@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options and flags of a socket before and after it is grafted, through both doors."""
 
+import contextlib
 import fcntl
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from errno import EAGAIN, EINPROGRESS, EINVAL, ENOPROTOOPT
 from socket import IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
@@ -14,6 +16,8 @@ import pytest
 from box import Box
 from door1 import bind_name, inet
 from expect import eventually, fails, readable
+from fault import LockedSock
+from kernelcalls import call
 from tables import ingress
 from world import HOST4, HOST6, PEER4
 
@@ -224,3 +228,39 @@ def test_ipv6_options(box: Box) -> None:
         sock.setsockopt(IPPROTO_IPV6, option, value)
     sock.bind(("::", 0))
     assert [(option, sock.getsockopt(IPPROTO_IPV6, option)) for option, _ in wanted] == wanted
+
+
+def test_an_option_that_waits_while_the_socket_is_bound(box: Box) -> None:
+    """A call that waits for the lock of AF_GRAFT's first sock takes that for no TCP socket when it comes on."""
+    box.endpoint("ep")
+    sock = box.door1(SOCK_STREAM)
+    ended: list[str] = []
+
+    def begin(name: str, act: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                act()
+            ended.append(name)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        # it ends, or waits for what is held
+        thread.join(0.5)
+        return thread
+
+    with LockedSock(sock):
+        # Python's own setsockopt would stop every thread
+        value, options = struct.pack("=i", 1 << 28), (sock.fileno(), SOL_SOCKET, socket.SO_RCVLOWAT)
+        setter = begin("set", lambda: call("setsockopt", *options, value, len(value)))
+        assert not ended, "the sock was not locked"
+        binder = begin("bind", lambda: bind_name(sock, "ep"))
+    for thread in (setter, binder):
+        thread.join(20)
+        assert not thread.is_alive(), "a call still waits"
+    bound = box.keep(inet(sock))
+    listener = box.listener(box.world.peer, PEER4)
+    bound.connect(listener.getsockname())
+    far = box.keep(listener.accept()[0])
+    for near, other in ((bound, far), (far, bound)):
+        near.send(b"works")
+        assert other.recv(5) == b"works"

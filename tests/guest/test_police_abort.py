@@ -11,6 +11,7 @@ from netns import Namespace
 from programs import counts, run
 
 LOOPS = int(os.environ.get("GRAFT_RACE_LOOPS", "150"))
+RARE = 2500
 PATIENCE = max(80, LOOPS // 10)
 
 
@@ -47,12 +48,23 @@ def test_a_connection_made_meanwhile(act: str) -> None:
     assert ended == {"attached": 0, "sends": 0, "receives": 0}
 
 
-def act_while(loss: str, act: str) -> dict[str, int]:
+@pytest.mark.parametrize("act", ["bind-datagram", "bound-then-listen", "disconnected-then-listen", "accept"])
+def test_a_server_made_meanwhile(act: str) -> None:
+    """Once the ACL denies every listen, nothing listens, whatever grafted it, and no server receives."""
+    # a listen is over so soon that it is met in the middle but once in some hundred loops
+    ended = act_while("listen-denial", act, max(LOOPS, RARE) if act == "disconnected-then-listen" else LOOPS)
+    assert ended.pop("grafted") > 0
+    # one that does not listen has lost nothing
+    del ended["alive"]
+    assert ended == {"attached": 0, "sends": 0, "receives": 0}
+
+
+def act_while(loss: str, act: str, loops: int = LOOPS) -> dict[str, int]:
     """Run the program; return its counts."""
     signal.alarm(PATIENCE + 10)
     here = Namespace.initial()
     try:
-        _, printed = run(here, "abort", loss, act, LOOPS, patience=PATIENCE)
+        _, printed = run(here, "abort", loss, act, loops, patience=PATIENCE)
     finally:
         here.close()
     no_sockets()
