@@ -9,6 +9,14 @@ from graftd.model._acl import AclRule, IdRange
 from graftd.model._endpoint import Counters, Endpoint, EndpointEntry, EndpointType
 from graftd.model._event import Event, EventKind
 from graftd.model._info import ModuleInfo
+from graftd.model._namespace import (
+    Namespace,
+    NamespaceState,
+    NetnsIdentity,
+    Selector,
+    SelectorKind,
+    check_namespace_name,
+)
 from graftd.model._net import Address, Network, PortRange, Protocols, Verbs
 from graftd.model._notice import (
     AclNotice,
@@ -21,6 +29,20 @@ from graftd.model._notice import (
 )
 from graftd.model._open_enum import OpenEnum
 from graftd.model._reason import Reason
+from graftd.model._record import (
+    AnyRule,
+    Change,
+    ChangeKind,
+    EndpointRecord,
+    NamespaceContent,
+    NamespaceRecord,
+    Record,
+    RuleList,
+    RuleRecord,
+    TargetedEndpoint,
+    Version,
+    check_rule_id,
+)
 from graftd.model._rule import Direction, Rule, Verdict
 from graftd.model._socket import Door, GraftedSocket
 from graftd.model._table import Acl, Rules, Table, TableSettings
@@ -30,6 +52,9 @@ __all__ = [
     "AclNotice",
     "AclRule",
     "Address",
+    "AnyRule",
+    "Change",
+    "ChangeKind",
     "ClaimNotice",
     "Counters",
     "Direction",
@@ -38,24 +63,39 @@ __all__ = [
     "EndpointEntry",
     "EndpointGoneNotice",
     "EndpointNotice",
+    "EndpointRecord",
     "EndpointType",
     "Event",
     "EventKind",
     "GraftedSocket",
     "IdRange",
     "ModuleInfo",
+    "Namespace",
+    "NamespaceContent",
+    "NamespaceRecord",
+    "NamespaceState",
+    "NetnsIdentity",
     "Network",
     "Notice",
     "OpenEnum",
     "PortRange",
     "Protocols",
     "Reason",
+    "Record",
     "Rule",
+    "RuleList",
+    "RuleRecord",
     "Rules",
     "RulesNotice",
+    "Selector",
+    "SelectorKind",
     "Table",
     "TableNotice",
     "TableSettings",
+    "TargetedEndpoint",
     "Verbs",
     "Verdict",
+    "Version",
+    "check_namespace_name",
+    "check_rule_id",
 ]
