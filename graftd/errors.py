@@ -42,6 +42,10 @@ class AlreadyExistsError(ResourceError):
     """A resource that a request is to make is there."""
 
 
+class IndexRangeError(ResourceError):
+    """A place in a list is beyond the list's end."""
+
+
 class NotEmptyError(ResourceError):
     """A namespace that is to be deleted holds something."""
 

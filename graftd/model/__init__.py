@@ -31,8 +31,10 @@ from graftd.model._open_enum import OpenEnum
 from graftd.model._reason import Reason
 from graftd.model._record import (
     AnyRule,
+    Applied,
     Change,
     ChangeKind,
+    ChangePage,
     EndpointRecord,
     NamespaceContent,
     NamespaceRecord,
@@ -53,8 +55,10 @@ __all__ = [
     "AclRule",
     "Address",
     "AnyRule",
+    "Applied",
     "Change",
     "ChangeKind",
+    "ChangePage",
     "ClaimNotice",
     "Counters",
     "Direction",

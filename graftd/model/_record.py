@@ -158,6 +158,25 @@ class Change:
     record: Record
 
 
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Changes in order. through: the revision that the page tells everything up to, also of what
+    it was asked to leave out; the next page comes after it."""
+
+    changes: tuple[Change, ...]
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many resources an apply created, updated (or moved) and deleted; revision: the store's after it."""
+
+    created: int
+    updated: int
+    deleted: int
+    revision: int
+
+
 def _digest(text: str) -> str:
     from hashlib import blake2b  # here, for ip-graft has no use for it and starts sooner
 

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the model's values and rows.
+
+What is searched is a column; the rest is one column of JSON, without what has its default, so that
+equal values are equal text. Enumerations are the kernel's numbers. ASCII alone is written: names that
+are not UTF-8 become escapes, which SQLite takes and Python reads back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import ipaddress
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from graftd.errors import StoreDamagedError
+from graftd.model import (
+    AclRule,
+    Direction,
+    Endpoint,
+    EndpointRecord,
+    EndpointType,
+    IdRange,
+    Namespace,
+    NamespaceRecord,
+    NetnsIdentity,
+    Network,
+    PortRange,
+    Protocols,
+    Record,
+    Rule,
+    RuleRecord,
+    Selector,
+    SelectorKind,
+    TableSettings,
+    TargetedEndpoint,
+    Verbs,
+    Verdict,
+    Version,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+Fields = dict[str, Any]
+
+
+class Kind(enum.IntEnum):
+    """What a row is a record of; the last three are lists."""
+
+    NAMESPACE = 1
+    ENDPOINT = 2
+    INGRESS = 3
+    EGRESS = 4
+    ACL = 5
+
+    @classmethod
+    def of(cls, direction: Direction) -> Kind:
+        return cls.INGRESS if direction is Direction.INGRESS else cls.EGRESS
+
+
+class Row(NamedTuple):
+    """A record as the tables `change` and `request` keep it; see _schema."""
+
+    kind: int
+    namespace: str
+    key: bytes
+    place: int
+    body: str
+    revision: int
+    created: int
+    updated: int
+
+
+def to_micros(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def to_time(micros: int) -> datetime:
+    return _EPOCH + micros * _MICROSECOND
+
+
+def to_key(name: str) -> bytes:
+    """An endpoint's name as its column has it; the order of names is that of their bytes."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def rule_selector(rule: Rule) -> str:
+    """What no two rules of a list share."""
+    return f"{rule.network or ''} {rule.protocols.value} {rule.ports.low}-{rule.ports.high}"
+
+
+# Records
+
+
+def record(row: Row) -> Record:
+    if row.kind == Kind.NAMESPACE:
+        return namespace_record(row)
+    if row.kind == Kind.ENDPOINT:
+        return endpoint_record(row)
+    if row.kind == Kind.ACL:
+        return acl_record(row)
+    return rule_record(row)
+
+
+def namespace_record(row: Row) -> NamespaceRecord:
+    with _making_sense(row):
+        return NamespaceRecord(*read_namespace(row.namespace, row.body), version(row))
+
+
+def endpoint_record(row: Row) -> EndpointRecord:
+    with _making_sense(row):
+        return EndpointRecord(row.namespace, _read_endpoint(row.body), version(row))
+
+
+def rule_record(row: Row) -> RuleRecord[Rule]:
+    with _making_sense(row):
+        rule = _read_rule(row.body, Direction.INGRESS if row.kind == Kind.INGRESS else Direction.EGRESS)
+        return RuleRecord(row.namespace, row.key.decode("ascii"), row.place, rule, version(row))
+
+
+def acl_record(row: Row) -> RuleRecord[AclRule]:
+    with _making_sense(row):
+        return RuleRecord(row.namespace, row.key.decode("ascii"), row.place, _read_acl_rule(row.body), version(row))
+
+
+def version(row: Row) -> Version:
+    return Version(row.revision, to_time(row.created), to_time(row.updated))
+
+
+@contextlib.contextmanager
+def _making_sense(row: Row) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise StoreDamagedError(
+            f"what the database holds of namespace '{row.namespace}', revision {row.revision}, makes no sense "
+            f"({type(error).__name__}: {error}): stop graftd, put the newest backup in the database's place, "
+            "and start graftd again"
+        ) from error
+
+
+# Writing: a body for each value
+
+
+def write_namespace(namespace: Namespace, identity: NetnsIdentity | None) -> str:
+    settings = {
+        name: value
+        for name, value in (
+            ("max_sockets", namespace.settings.max_sockets),
+            ("max_ephemeral", namespace.settings.max_ephemeral),
+            ("max_endpoints", namespace.settings.max_endpoints),
+            ("frozen", namespace.settings.frozen),
+        )
+        if value is not None
+    }
+    fields: Fields = {"selector": _selector(namespace.selector)}
+    if settings:
+        fields["settings"] = settings
+    if namespace.labels:
+        fields["labels"] = dict(sorted(namespace.labels.items()))
+    if identity is not None:
+        fields["identity"] = [identity.boot_id, identity.cookie]
+    return _encode(fields)
+
+
+def write_endpoint(value: TargetedEndpoint) -> str:
+    endpoint = value.endpoint
+    fields: Fields = {"name": endpoint.name, "type": endpoint.type.value}
+    if endpoint.address is not None:
+        fields["address"] = str(endpoint.address)
+    if endpoint.ports is not None:
+        fields["ports"] = [endpoint.ports.low, endpoint.ports.high]
+    if endpoint.protocols is not Protocols.BOTH:
+        fields["protocols"] = endpoint.protocols.value
+    if endpoint.path:
+        fields["path"] = endpoint.path.decode("latin-1")
+    if endpoint.mark:
+        fields["mark"] = endpoint.mark
+    if endpoint.device:
+        fields["device"] = endpoint.device
+    if endpoint.max_sockets:
+        fields["max_sockets"] = endpoint.max_sockets
+    if endpoint.privileged:
+        fields["privileged"] = True
+    if value.target is not None:
+        fields["target"] = _selector(value.target)
+    return _encode(fields)
+
+
+def write_rule(rule: Rule) -> str:
+    fields: Fields = {"verdict": rule.verdict.value, "ports": [rule.ports.low, rule.ports.high]}
+    _put_network(fields, rule.network)
+    if rule.protocols is not Protocols.BOTH:
+        fields["protocols"] = rule.protocols.value
+    if rule.endpoint:
+        fields["endpoint"] = rule.endpoint
+    return _encode(fields)
+
+
+def write_acl_rule(rule: AclRule) -> str:
+    fields: Fields = {"allow": rule.allow}
+    if rule.endpoint:
+        fields["endpoint"] = rule.endpoint
+    if rule.verbs is not Verbs.BOTH:
+        fields["verbs"] = rule.verbs.value
+    for name, ids in (("uids", rule.uids), ("gids", rule.gids)):
+        if ids is not None:
+            fields[name] = [ids.low, ids.high]
+    if rule.own_ids:
+        fields["own_ids"] = True
+    _put_network(fields, rule.network)
+    if rule.ports is not None:
+        fields["ports"] = [rule.ports.low, rule.ports.high]
+    if rule.protocols is not Protocols.BOTH:
+        fields["protocols"] = rule.protocols.value
+    if rule.local:
+        fields["local"] = True
+    return _encode(fields)
+
+
+def _selector(selector: Selector) -> list[str]:
+    return [selector.kind.value, selector.value]
+
+
+def _put_network(fields: Fields, network: Network | None) -> None:
+    if network is not None:
+        fields["network"] = str(network)
+
+
+# Reading
+
+
+def read_namespace(name: str, body: str) -> tuple[Namespace, NetnsIdentity | None]:
+    with _fields(body) as fields:
+        identity = fields.pop("identity", None)
+        namespace = Namespace(
+            name,
+            _read_selector(fields.pop("selector")),
+            TableSettings(**fields.pop("settings", {})),
+            _read_labels(fields.pop("labels", {})),
+        )
+    return namespace, None if identity is None else NetnsIdentity(*identity)
+
+
+def _read_endpoint(body: str) -> TargetedEndpoint:
+    with _fields(body) as fields:
+        address, ports, target = fields.pop("address", None), fields.pop("ports", None), fields.pop("target", None)
+        endpoint = Endpoint(
+            name=fields.pop("name"),
+            type=EndpointType(fields.pop("type")),
+            address=None if address is None else ipaddress.ip_address(address),
+            ports=None if ports is None else PortRange(*ports),
+            protocols=_read_protocols(fields),
+            path=fields.pop("path", "").encode("latin-1"),
+            mark=fields.pop("mark", 0),
+            device=fields.pop("device", ""),
+            max_sockets=fields.pop("max_sockets", 0),
+            privileged=fields.pop("privileged", False),
+        )
+    return TargetedEndpoint(endpoint, None if target is None else _read_selector(target))
+
+
+def _read_rule(body: str, direction: Direction) -> Rule:
+    with _fields(body) as fields:
+        return Rule(
+            direction=direction,
+            verdict=Verdict(fields.pop("verdict")),
+            network=_read_network(fields),
+            protocols=_read_protocols(fields),
+            ports=PortRange(*fields.pop("ports")),
+            endpoint=fields.pop("endpoint", ""),
+        )
+
+
+def _read_acl_rule(body: str) -> AclRule:
+    with _fields(body) as fields:
+        uids, gids, ports = fields.pop("uids", None), fields.pop("gids", None), fields.pop("ports", None)
+        return AclRule(
+            allow=fields.pop("allow"),
+            endpoint=fields.pop("endpoint", ""),
+            verbs=Verbs(fields.pop("verbs", Verbs.BOTH)),
+            uids=None if uids is None else IdRange(*uids),
+            gids=None if gids is None else IdRange(*gids),
+            own_ids=fields.pop("own_ids", False),
+            network=_read_network(fields),
+            ports=None if ports is None else PortRange(*ports),
+            protocols=_read_protocols(fields),
+            local=fields.pop("local", False),
+        )
+
+
+@contextlib.contextmanager
+def _fields(body: str) -> Iterator[Fields]:
+    """A body's fields, each to be taken out: one that is left is a newer graftd's."""
+    fields: Fields = json.loads(body)
+    yield fields
+    if fields:
+        raise ValueError(f"this graftd knows no field {', '.join(fields)}")
+
+
+def _read_selector(pair: list[str]) -> Selector:
+    kind, value = pair
+    return Selector(SelectorKind(kind), value)
+
+
+def _read_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    return dict(labels)
+
+
+def _read_network(fields: Fields) -> Network | None:
+    text = fields.pop("network", None)
+    return None if text is None else ipaddress.ip_network(text)
+
+
+def _read_protocols(fields: Fields) -> Protocols:
+    return Protocols(fields.pop("protocols", Protocols.BOTH))
