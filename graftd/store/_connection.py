@@ -102,15 +102,13 @@ class Database:
 
 def open_writer(path: Path) -> Database:
     """Open, or make, the file. Raises a StoreError that says why not."""
-    _check_place(path)
-    with contextlib.suppress(FileExistsError):
+    try:
+        _check_place(path)
         # Made here and not by SQLite, for its mode: who may connect where is nobody else's business.
-        try:
+        with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise _place_failure(path, error) from error
+    except OSError as error:
+        raise _place_failure(path, error) from error
     return _connect(path)
 
 

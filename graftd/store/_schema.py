@@ -9,7 +9,7 @@ instead of dropping the field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -73,14 +73,14 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 
 
-def check_version(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+def check_version(database: Database) -> None:
     """Raise StoreVersionError for a database that is a newer graftd's or no graftd's at all."""
     version = _version(database)
-    if version > len(migrations):
+    if version > len(MIGRATIONS):
         raise StoreVersionError(
-            f"the database {database.path} has schema {version}, and this graftd knows {len(migrations)} at most: "
+            f"the database {database.path} has schema {version}, and this graftd knows {len(MIGRATIONS)} at most: "
             f"install the graftd that wrote it, or put the backup that was made before schema "
-            f"{len(migrations) + 1} ({database.path.name}.v{len(migrations)}.*.backup) in its place"
+            f"{len(MIGRATIONS) + 1} ({database.path.name}.v{len(MIGRATIONS)}.*.backup) in its place"
         )
     (application,) = database.one("PRAGMA application_id")
     (tables,) = database.one("SELECT count(*) FROM sqlite_schema")
@@ -92,7 +92,6 @@ def check_version(database: Database, migrations: Sequence[Migration] = MIGRATIO
 
 def migrate(
     database: Database,
-    migrations: Sequence[Migration] = MIGRATIONS,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     failpoint: Callable[[str], None],
@@ -102,13 +101,13 @@ def migrate(
     Each step is all or nothing. A database without tables is not backed up.
     """
     backups: list[Path] = []
-    while (version := _version(database)) < len(migrations):
+    while (version := _version(database)) < len(MIGRATIONS):
         if version:
             backups.append(back_up(database, backup_path(database.path, version, now())))
         with database.writing():
             if _version(database) != version:  # another process was quicker
                 continue
-            for statement in migrations[version]:
+            for statement in MIGRATIONS[version]:
                 database.run(statement)
             failpoint("in-migration")
             database.run(f"PRAGMA user_version = {version + 1}")

@@ -46,6 +46,12 @@ class View:
         self._check_open()
         return _log.newest(self._database)
 
+    @property
+    def oldest_revision(self) -> int:
+        """The oldest after which `changes` can tell all."""
+        self._check_open()
+        return _log.oldest(self._database)
+
     # Namespaces
 
     def find_namespace(self, name: str) -> NamespaceRecord | None:

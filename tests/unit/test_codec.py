@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the codec writes, it reads: the model through pyroute2's messages and back."""
 
-import ipaddress
-from ipaddress import IPv4Address, IPv6Address
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,108 +8,10 @@ from graftd.kernel import _decode, _encode, _requests, _wire
 from graftd.kernel._decode import Nest
 from graftd.kernel._messages import Command
 from graftd.kernel._requests import NLM_F_ACK, NLM_F_REQUEST, Request
-from graftd.model import (
-    AclRule,
-    Direction,
-    Endpoint,
-    EndpointType,
-    IdRange,
-    Network,
-    PortRange,
-    Protocols,
-    Reason,
-    Rule,
-    TableSettings,
-    Verbs,
-    Verdict,
-)
+from graftd.model import AclRule, Endpoint, EndpointType, Reason, Rule, TableSettings
+from unit.generated import acl_rules, endpoints, rules, settings
 
 FAMILY = 40
-
-
-def words(most: int) -> st.SearchStrategy[str]:
-    """Names of at most that many bytes, such as the kernel may hold: no NUL, any other byte."""
-    return st.binary(min_size=1, max_size=most).map(
-        lambda data: data.replace(b"\0", b"0").decode("utf-8", "surrogateescape")
-    )
-
-
-numbers = st.integers(0, 2**32 - 1)
-protocols = st.sampled_from([Protocols.TCP, Protocols.UDP, Protocols.BOTH])
-verbs = st.sampled_from([Verbs.LISTEN, Verbs.CONNECT, Verbs.BOTH])
-
-
-def networks_of(addresses: st.SearchStrategy[IPv4Address | IPv6Address]) -> st.SearchStrategy[Network]:
-    return st.tuples(addresses, st.integers(0, 128)).map(
-        lambda pair: ipaddress.ip_network((pair[0], min(pair[1], pair[0].max_prefixlen)), strict=False)
-    )
-
-
-ipv4 = st.ip_addresses(v=4)
-ipv6 = st.ip_addresses(v=6)
-networks = st.none() | networks_of(ipv4) | networks_of(ipv6)
-
-
-def pairs(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
-    number = st.integers(low, high)
-    return st.tuples(number, number).map(lambda pair: (min(pair), max(pair)))
-
-
-fixed_ports = pairs(1, 65535).map(lambda pair: PortRange(*pair))
-every_port = pairs(0, 65535).map(lambda pair: PortRange(*pair))
-ids = st.none() | pairs(0, 2**32 - 1).map(lambda pair: IdRange(*pair))
-
-inet_endpoints = st.sampled_from([(ipv4, EndpointType.IPV4), (ipv6, EndpointType.IPV6)]).flatmap(
-    lambda kind: st.builds(
-        Endpoint,
-        name=words(63),
-        type=st.just(kind[1]),
-        address=kind[0],
-        ports=st.just(PortRange.ANY) | fixed_ports,
-        protocols=protocols,
-        mark=numbers,
-        device=st.just("") | words(15),
-        max_sockets=numbers,
-        privileged=st.booleans(),
-    )
-)
-unix_endpoints = st.builds(
-    Endpoint,
-    name=words(63),
-    type=st.just(EndpointType.UNIX),
-    path=st.binary(min_size=1, max_size=107),
-    max_sockets=numbers,
-    privileged=st.booleans(),
-)
-verdicts = st.tuples(st.just(Verdict.ENDPOINT), words(63)) | st.tuples(
-    st.sampled_from([Verdict.NATIVE, Verdict.DENY]), st.just("")
-)
-rules = st.tuples(st.sampled_from(Direction), verdicts).flatmap(
-    lambda pair: st.builds(
-        Rule,
-        direction=st.just(pair[0]),
-        verdict=st.just(pair[1][0]),
-        endpoint=st.just(pair[1][1]),
-        network=networks,
-        protocols=protocols,
-        ports=every_port,
-    )
-)
-acl_rules = st.booleans().flatmap(
-    lambda allow: st.builds(
-        AclRule,
-        allow=st.just(allow),
-        endpoint=st.just("") | words(63),
-        verbs=verbs,
-        uids=ids,
-        gids=ids,
-        own_ids=st.booleans(),
-        network=networks,
-        ports=st.none() | every_port,
-        protocols=protocols,
-        local=st.booleans() if allow else st.just(False),
-    )
-)
 
 
 def carried(request: Request) -> Nest:
@@ -124,7 +23,7 @@ def carried(request: Request) -> Nest:
     return nest
 
 
-@given(inet_endpoints | unix_endpoints)
+@given(endpoints)
 def test_endpoints(endpoint: Endpoint) -> None:
     seen = carried(_requests.endpoint_new(3, endpoint, 4, create=True, replace=False))
     (entry,) = _decode.endpoints(seen)
@@ -148,19 +47,11 @@ def test_acl(some: list[AclRule], abort: bool) -> None:
     assert ("ABORT" in seen) == abort
 
 
-@given(
-    st.builds(
-        TableSettings,
-        max_sockets=st.none() | numbers,
-        max_ephemeral=st.none() | numbers,
-        max_endpoints=st.none() | numbers,
-        frozen=st.none() | st.booleans(),
-    )
-)
-def test_settings_carry_what_is_to_change_alone(settings: TableSettings) -> None:
-    nest = carried(_requests.table_set(None, settings)).nest("TABLE", "GRAFT_TABLE_A_")
+@given(settings)
+def test_settings_carry_what_is_to_change_alone(wanted_settings: TableSettings) -> None:
+    nest = carried(_requests.table_set(None, wanted_settings)).nest("TABLE", "GRAFT_TABLE_A_")
     for name in ("max_sockets", "max_ephemeral", "max_endpoints", "frozen"):
-        wanted = getattr(settings, name)
+        wanted = getattr(wanted_settings, name)
         assert (name.upper() in nest) == (wanted is not None)
         assert nest.number(name.upper()) == int(wanted or 0)
 

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that is killed while it writes: what it acknowledged is there, and nothing is half there."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from graftd.store import Store
+from unit import store_process
+from unit.store_process import NAMESPACES
+from unit.store_values import content, marks
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 20
+
+
+def start(path: Path, failpoint: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, store_process.__file__, str(path), failpoint],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def acknowledged(process: subprocess.Popen[str]) -> list[str]:
+    """The rest of what it said before it ended, a half line left out."""
+    assert process.stdout is not None
+    with process.stdout:
+        said = process.stdout.read()
+    process.wait(timeout=30)
+    return said.rpartition("\n")[0].split()
+
+
+def check(path: Path, last: int) -> int:
+    """The last round that is there, which is the one that was acknowledged last or the next."""
+    with Store.open(path) as store, store.snapshot() as view:
+        singles = {record.value.endpoint.name for record in view.endpoints("single")}
+        there = len(singles)
+        assert singles == {f"s{number}" for number in range(1, there + 1)}
+        assert there in (last, last + 1)
+        for number in range(max(1, there - NAMESPACES + 1), there + 1):
+            found = view.content(f"n{number % NAMESPACES}")
+            assert marks(found) == {number}
+            assert found == content(number, size=5 + number % 7)
+        changes = view.changes(after=view.oldest_revision).changes
+        assert [change.revision for change in changes] == list(range(view.oldest_revision + 1, view.revision + 1))
+        requests = store._reader.rows("SELECT id FROM request ORDER BY sequence")
+        assert requests == [(f"id-{number}",) for number in range(max(1, there - 9), there + 1)]
+    return there
+
+
+def test_killed_at_random_instants(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    last = 0
+    middles = 0
+    for kill in range(KILLS):
+        chance = random.Random(kill)
+        process = start(path)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(chance.randrange(6)):
+            last = int(process.stdout.readline())
+        time.sleep(chance.uniform(0, 0.006))
+        process.kill()
+        rest = acknowledged(process)
+        last = int(rest[-1]) if rest else last
+        there = check(path, last)
+        middles += there > last
+        last = there
+    assert last >= KILLS
+    print(f"{KILLS} kills, {last} rounds, {middles} of them kept and not yet acknowledged")
+
+
+@pytest.mark.parametrize(("failpoint", "kept"), [("before-commit", 4), ("after-commit", 5)])
+def test_killed_at_a_failpoint(tmp_path: Path, failpoint: str, kept: int) -> None:
+    process = start(tmp_path / "db", failpoint)
+    assert acknowledged(process) == ["ready", "1", "2", "3", "4"]
+    assert process.returncode == -9
+    assert check(tmp_path / "db", 4) == kept
+
+
+def test_killed_in_the_first_migration(tmp_path: Path) -> None:
+    process = start(tmp_path / "db", "in-migration")
+    assert acknowledged(process) == []
+    assert process.returncode == -9
+    with Store.open(tmp_path / "db") as store, store.snapshot() as view:
+        assert view.revision == 0
