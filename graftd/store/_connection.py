@@ -169,7 +169,7 @@ def failure(path: Path, error: sqlite3.Error) -> StoreError:
 
 def read_only(path: Path) -> StoreReadOnlyError:
     return StoreReadOnlyError(
-        f"the database {path} can be read and not be written: give the file, those beside it and the folder "
+        f"the database {path} cannot be written: give the file, those beside it and the folder "
         f"{path.parent} to the user that graftd runs as, and mount its file system writable"
     )
 
@@ -199,7 +199,7 @@ def _check_place(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise StoreUnavailableError(f"{path} is not a file: name another one for the database")
     # A log is made beside the file, so the folder has to be writable as well.
-    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise read_only(path)
 
 

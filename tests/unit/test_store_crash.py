@@ -3,6 +3,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from graftd.store import Store
+from graftd.store import Store, _schema
 from unit import store_process
 from unit.store_process import NAMESPACES
-from unit.store_values import content, marks
+from unit.store_values import content, marks, namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20
@@ -91,3 +92,20 @@ def test_killed_in_the_first_migration(tmp_path: Path) -> None:
     assert process.returncode == -9
     with Store.open(tmp_path / "db") as store, store.snapshot() as view:
         assert view.revision == 0
+
+
+def test_killed_in_a_later_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "db"
+    with Store.open(path) as store, store.transaction() as transaction:
+        transaction.apply(namespace(), content(1))
+    monkeypatch.setattr(_schema, "MIGRATIONS", (*_schema.MIGRATIONS, ("DROP TABLE change", "DELETE FROM endpoint")))
+    child = os.fork()
+    if child == 0:
+        Store.open(path, failpoint=lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    monkeypatch.undo()
+    (backup,) = tmp_path.glob("db.v1.*.backup")
+    for survivor in (path, backup):
+        with Store.open(survivor) as store, store.snapshot() as view:
+            assert view.content("web") == content(1)

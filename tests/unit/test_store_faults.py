@@ -226,6 +226,10 @@ def test_a_database_of_another_user(tmp_path: Path) -> None:
             path.chmod(mode)
             folder.chmod(folder_mode)
             in_child(lambda: _refuse_to_write(path))
+        path.chmod(0o222)
+        in_child(lambda: _refuse_to_open(path))
+        folder.chmod(0o755)
+        in_child(lambda: _refuse_to_write(folder / "new"))
         path.chmod(0o600)
         folder.chmod(0o700)
         with Store.open(path) as store:
@@ -235,12 +239,22 @@ def test_a_database_of_another_user(tmp_path: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _refuse_to_write(path: Path) -> None:
+def _be_another() -> None:
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-    with pytest.raises(StoreReadOnlyError, match="can be read and not be written: give the file, those beside it"):
+
+
+def _refuse_to_write(path: Path) -> None:
+    _be_another()
+    with pytest.raises(StoreReadOnlyError, match="cannot be written: give the file, those beside it and the folder"):
+        Store.open(path)
+
+
+def _refuse_to_open(path: Path) -> None:
+    _be_another()
+    with pytest.raises(StoreUnavailableError, match="cannot be opened: see that it and the files beside it are"):
         Store.open(path)
 
 

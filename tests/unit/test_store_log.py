@@ -168,9 +168,11 @@ def test_names_that_are_no_text_have_their_place(tmp_path: Path) -> None:
         seen = []
         with store.snapshot() as view:
             after = ""
-            while page := view.endpoints("web", after=after, limit=1):
-                after = page[0].value.endpoint.name
+            for _ in names:
+                (record,) = view.endpoints("web", after=after, limit=1)
+                after = record.value.endpoint.name
                 seen.append(after)
+            assert view.endpoints("web", after=after, limit=1) == []
             assert view.count_endpoints("web") == 5
     assert seen == sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape"))
 
