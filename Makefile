@@ -28,7 +28,7 @@ test: ## every test on every kernel; SUITE=NAME picks one, SUITE=list names them
 	@$(driver) matrix $(SUITE)
 
 .PHONY: check
-check: ## formatters, linters, type checks, sparse, checkpatch; no guest
+check: ## formatters, linters, type checks, sparse, checkpatch, buf; no guest
 	@$(driver) check
 
 .PHONY: figures

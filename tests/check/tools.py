@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from check.toolbox import CHECKPATCH, Toolbox
 from check.tree import CHECKOUT, c_files, files, first_line, shell_scripts
@@ -25,6 +26,7 @@ _CHECKPATCH_OFF = (
     "OPEN_ENDED_LINE",  # TRACE_EVENT is written so everywhere
     "PARENTHESIS_ALIGNMENT",  # likewise
 )
+_CONTRACT = "proto/contract.txtpb"
 _SPARSE = """
 for build in /lib/modules/*/build /usr/src/linux-headers-*-amd64; do [ -d "$build" ] && break; done
 make -s -C "$build" M=/mnt/kmod C=2 CF=-Wsparse-error modules
@@ -75,9 +77,38 @@ def shellcheck(toolbox: Toolbox) -> Iterator[str]:
     yield from _inside(toolbox, ["shellcheck", "--format", "gcc", *shell_scripts()])
 
 
-def _host(command: Sequence[str]) -> Iterator[str]:
+def buf_format() -> Iterator[str]:
+    """Yield what buf would format otherwise in proto."""
+    yield from _buf("format", "--diff", "--exit-code", "proto")
+
+
+def buf_lint() -> Iterator[str]:
+    """Yield buf's complaints about proto; proto/buf.yaml configures it."""
+    yield from _buf("lint", "proto")
+
+
+def buf_breaking() -> Iterator[str]:
+    """Yield what clients of the contract that was released last would stumble over."""
+    yield from _buf("breaking", "proto", "--against", _CONTRACT)
+
+
+def _buf(*words: str) -> Iterator[str]:
+    if not (_VENV / "buf").exists():
+        yield ".venv has no buf: requirements-dev.txt has to lock the package buf-bin, and tests/prepare to run again"
+        return
+    # buf keeps a cache even where nothing is fetched.
+    yield from _host([str(_VENV / "buf"), *words], {"BUF_CACHE_DIR": str(CHECKOUT / "build" / "cache" / "buf")})
+
+
+def _host(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[str]:
     done = subprocess.run(
-        command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        cwd=CHECKOUT,
+        env=os.environ | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     yield from _complaints(done)
 
