@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tools keep between runs lies below build/, where 'make clean' finds it."""
+"""What tools keep between runs lies below build/, where 'make clean' finds it; no example has a deadline."""
 
 from pathlib import Path
 
+from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 set_hypothesis_home_dir(Path(__file__).resolve().parents[2] / "build" / "cache" / "hypothesis")
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")

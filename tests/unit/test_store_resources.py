@@ -305,7 +305,7 @@ def ids_of(records: list[RuleRecord[AclRule]]) -> list[tuple[str, AclRule, objec
     return [(one.id, one.rule, one.version) for one in records]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(steps)
 def test_lists_are_lists_and_the_log_tells_their_changes(store: Store, todo: list[Step]) -> None:
     model: list[AclRule] = []
