@@ -142,13 +142,14 @@ static bool graft_matches_endpoint(const struct graft_abort *what,
 
 /*
  * Count an abort. @last is where its number stays: an endpoint's, or the table's
- * for those that the ACL denies.
+ * for those that the ACL denies; NULL for an endpoint that is gone.
  */
 static void graft_abort_count(struct graft_table *t, s64 *last)
 {
 	spin_lock(&t->sockets_lock);
 	/* in this order: who reads the count then sees whose it was */
-	WRITE_ONCE(*last, atomic64_read(&t->aborts) + 1);
+	if (last)
+		WRITE_ONCE(*last, atomic64_read(&t->aborts) + 1);
 	atomic64_inc_return(&t->aborts);
 	spin_unlock(&t->sockets_lock);
 }
@@ -158,23 +159,32 @@ static void graft_abort_count(struct graft_table *t, s64 *last)
  * connected to one. A socket may have outlived its endpoint, and another of the
  * same name has taken that one's place.
  */
-u32 graft_abort_name(struct graft_table *t, const struct graft_name *name)
+static u32 graft_abort_named(struct graft_table *t, const struct graft_name *name)
 {
 	const struct graft_abort what = {
 		.matches = graft_matches_endpoint,
 		.name = *name,
 	};
+	u32 n = graft_abort(t, &what);
 
-	return graft_abort(t, &what);
+	/* a listener of an endpoint that is gone may have accepted behind the walk */
+	return n ? n + graft_abort(t, &what) : 0;
 }
 
-/* The same by an endpoint, so that those are met as well that are being grafted. */
+/* Abort them where no endpoint of this name is in the table. */
+u32 graft_abort_name(struct graft_table *t, const struct graft_name *name)
+{
+	graft_abort_count(t, NULL);
+	return graft_abort_named(t, name);
+}
+
+/* Abort them where one is. */
 u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep)
 {
 	const struct graft_name name = { ep->name, ep->hash, ep->name_len };
 
 	graft_abort_count(t, &ep->aborted);
-	return graft_abort_name(t, &name);
+	return graft_abort_named(t, &name);
 }
 
 static bool graft_matches_cookie(const struct graft_abort *what,
@@ -274,6 +284,20 @@ bool graft_abort_since(const struct graft_socket *gs, struct socket *sock,
 bool graft_abort_again(struct graft_socket *gs, struct socket *sock)
 {
 	if (!graft_abort_since(gs, sock, gs->ep, gs->aborts))
+		return false;
+	graft_revoke(gs, sock);
+	return true;
+}
+
+/*
+ * Of a socket that is published just now: an abort by name does not know the
+ * endpoint that it was granted, if that was removed since.
+ */
+bool __graft_abort_missed(struct graft_socket *gs, struct socket *sock)
+{
+	if (graft_abort_again(gs, sock))
+		return true;
+	if (!READ_ONCE(gs->ep->removed))
 		return false;
 	graft_revoke(gs, sock);
 	return true;

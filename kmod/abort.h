@@ -23,6 +23,8 @@ bool graft_abort_again(struct graft_socket *gs, struct socket *sock);
 bool graft_abort_since(const struct graft_socket *gs, struct socket *sock,
 		       const struct graft_endpoint *ep, s64 aborts);
 
+bool __graft_abort_missed(struct graft_socket *gs, struct socket *sock);
+
 /**
  * graft_abort_missed - abort a socket that an abort has passed over
  * @gs: its state, published
@@ -34,7 +36,7 @@ static inline bool graft_abort_missed(struct graft_socket *gs,
 				      struct socket *sock)
 {
 	return unlikely(atomic64_read(&gs->table->aborts) != gs->aborts) &&
-	       graft_abort_again(gs, sock);
+	       __graft_abort_missed(gs, sock);
 }
 
 u32 graft_abort_endpoint(struct graft_table *t, struct graft_endpoint *ep);

@@ -258,7 +258,9 @@ static void graft_socket_leave(struct graft_socket *gs)
 void graft_socket_dismiss(struct graft_socket *gs)
 {
 	graft_socket_leave(gs);
+	put_cred(gs->cred);
 	gs->ep = NULL;
+	gs->cred = NULL;
 	gs->table = NULL;
 	put_net_track(gs->origin, &gs->origin_tracker);
 	gs->origin = NULL;

@@ -311,6 +311,7 @@ void graft_endpoint_change(struct graft_endpoint *ep,
 void graft_endpoint_remove(struct graft_table *t, struct graft_endpoint *ep)
 {
 	lockdep_assert_held(&t->lock);
+	WRITE_ONCE(ep->removed, true);
 	rhashtable_remove_fast(&t->endpoints, &ep->node, graft_endpoint_params);
 	xa_erase(&t->ids, ep->id);
 	t->n_endpoints--;

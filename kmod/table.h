@@ -55,6 +55,7 @@ struct graft_ep_conf {
  * @lock: guards @conf
  * @conf: see there
  * @aborted: graft_table.aborts when its sockets were aborted last
+ * @removed: it is in no table any more
  * @id: key of dumps, never used twice in a table before 2^31 others
  * @active: live grafted sockets
  * @binds: sockets bound through it
@@ -73,6 +74,7 @@ struct graft_endpoint {
 	spinlock_t		lock;
 	struct graft_ep_conf	conf;
 	s64			aborted;
+	bool			removed;
 	u32			id;
 	atomic_t		active;
 	atomic64_t		binds;

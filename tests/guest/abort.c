@@ -4,7 +4,7 @@
  *
  * In every loop one thread, in the container's namespace, makes ready a socket and acts on it while another, in the
  * host's, deletes the endpoint (LOSS is "deletion") or has the ACL deny every connect ("denial") or every listen
- * ("listen-denial"), with GRAFT_A_ABORT. When both are through, no socket of that endpoint may be of any use,
+ * ("listen-denial"), with GRAFT_A_ABORT; or deletes it without and aborts its sockets by its name ("name"). When both are through, no socket of that endpoint may be of any use,
  * whichever came first. What is printed, one NAME COUNT a line, is how many sockets were grafted and how many of these
  * still did something; the caller decides what may be there. The program makes its own namespaces and leaves none.
  */
@@ -321,15 +321,23 @@ static void deny_listen(struct nl *nl)
 	nl_acl_no(nl, box, GRAFT_VERB_LISTEN);
 }
 
+static void abort_name(struct nl *nl)
+{
+	nl_endpoint_del(nl, box, "ep", 0);
+	nl_socket_abort(nl, box, "ep");
+}
+
 /* What the container loses, and how it gets it back. */
 static const struct loss {
 	const char *name;
 	void (*prepare)(struct nl *nl);
 	void (*restore)(struct nl *nl);
+	int answer; /* that may come besides 0: there was nothing to abort */
 } losses[] = {
-	{ "deletion", delete_endpoint, write_endpoint },
-	{ "denial", deny_connect, write_acl },
-	{ "listen-denial", deny_listen, write_acl },
+	{ "deletion", delete_endpoint, write_endpoint, 0 },
+	{ "denial", deny_connect, write_acl, 0 },
+	{ "name", abort_name, write_endpoint, ENOENT },
+	{ "listen-denial", deny_listen, write_acl, 0 },
 };
 
 static const struct loss *find_loss(const char *name)
@@ -363,7 +371,7 @@ int main(int argc, char **argv)
 	const struct loss *loss;
 	const struct act *act;
 	struct nl nl;
-	int sink;
+	int sink, answer;
 
 	if (argc != 4)
 		errx(2, "usage: abort LOSS ACT LOOPS");
@@ -398,7 +406,8 @@ int main(int argc, char **argv)
 		/* However busy the machine is, some acts are over by then. */
 		if (i % 8 == 7)
 			wait_until(&done, i);
-		must(nl_commit(&nl), loss->name);
+		answer = nl_commit(&nl);
+		must(answer == loss->answer ? 0 : answer, loss->name);
 		wait_until(&done, i);
 		judge(subject);
 		judge(child);

@@ -32,6 +32,6 @@ def unload() -> bool:
 
 
 def load(name: str = "graft", *parameters: str) -> bool:
-    """modprobe; whether it is there afterwards."""
-    subprocess.run(["modprobe", name, *parameters], check=False, stderr=subprocess.DEVNULL)
-    return is_loaded(name)
+    """modprobe; whether it is there afterwards, as a module or built in."""
+    done = subprocess.run(["modprobe", name, *parameters], check=False, stderr=subprocess.DEVNULL)
+    return done.returncode == 0

@@ -234,6 +234,18 @@ static inline void nl_endpoint_del(struct nl *nl, int table, const char *name, i
 	nl_end(nl);
 }
 
+/* Abort the live sockets of the endpoints of this name. */
+static inline void nl_socket_abort(struct nl *nl, int table, const char *name)
+{
+	struct nlattr *nest;
+
+	nl_graft(nl, GRAFT_CMD_SOCKET_ABORT, 0, table);
+	nest = nl_nest(nl, GRAFT_A_SOCKET);
+	nl_string(nl, GRAFT_SOCK_A_ENDPOINT, name);
+	nl_unnest(nl, nest);
+	nl_end(nl);
+}
+
 /* One rule inside a RULES_SET; a prefix of no length is every address of both families. */
 static inline void nl_rule_at(struct nl *nl, __u8 direction, const void *address, size_t size, __u8 length, __u16 low,
 			      __u16 high, const char *endpoint)

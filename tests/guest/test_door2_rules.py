@@ -3,10 +3,22 @@
 
 import socket
 import struct
-from errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, ECONNREFUSED, EINVAL, ENOPROTOOPT, EOPNOTSUPP
+from errno import (
+    EACCES,
+    EADDRINUSE,
+    EADDRNOTAVAIL,
+    EAFNOSUPPORT,
+    ECONNREFUSED,
+    EINVAL,
+    ENOPROTOOPT,
+    ENOSPC,
+    EOPNOTSUPP,
+)
+from pathlib import Path
 
 import pytest
 
+import child as process
 from box import Box, endpoint_of, is_native, state
 from door1 import bind_raw, sockaddr_in, sockaddr_in6
 from expect import eventually, fails
@@ -171,6 +183,42 @@ def test_own_rules_do_not_widen_the_acl(box: Box, watched: World) -> None:
     listener = box.listener(box.world.peer, PEER4)
     sock.connect(listener.getsockname())
     box.keep(listener.accept()[0])
+
+
+def test_a_socket_with_rules_that_is_refused_keeps_nobody(box: Box) -> None:
+    """What a bind that failed in the end took of the task is given back: its user namespace, of which there are ten.
+
+    The socket lives on, for its rules, and is tried by one task after another.
+    """
+    box.endpoint("ep", HOST4, 8080)
+    box.listener(box.world.host, HOST4, 8080)
+    sock = box.tcp()
+    sock.setsockopt(U.IPPROTO_GRAFT, U.SO_RULES, rule(U.VERDICT_ENDPOINT, U.INGRESS, b"ep"))
+
+    def tried() -> bool:
+        def act() -> int:
+            try:
+                process.unshare_user()
+            except OSError as error:
+                return error.errno or 0
+            with fails(EADDRINUSE):
+                sock.bind((BOX4, 8080))
+            return 0
+
+        number = process.run(act)
+        assert number in {0, ENOSPC}
+        return number == 0
+
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    before = limit.read_text()
+    limit.write_text("10")
+    try:
+        for _ in range(25):
+            # they go a while after the last of their tasks
+            eventually(tried, "there is room for a user namespace")
+    finally:
+        limit.write_text(before)
+    assert state(sock) == U.STATE_UNDECIDED
 
 
 def test_bad_own_rules(box: Box) -> None:

@@ -183,8 +183,6 @@ def forgotten(box: Box, port: int) -> None:
 
 
 LAST = pytest.mark.parametrize("door", ["door1", "bind", "connect"])
-
-
 ENDS = pytest.mark.parametrize("end", [_TIME_WAIT, _FIN_WAIT2], ids=["time wait", "the peer stays"])
 
 
@@ -270,28 +268,64 @@ def test_a_port_whose_peer_closed_first(granted: Box, listener: socket.socket, d
         eventually(lambda: ephemeral(granted) == 0, "the port is given back")
 
 
-@pytest.mark.parametrize("door", ["door1", "door2"])
+def test_a_port_that_is_kept_by_a_connection_that_was_given_up(granted: Box, listener: socket.socket) -> None:
+    """A socket that both ends have closed is disconnected, and the host still waits for its port."""
+    sock = last_port(granted, "door1")
+    port = sock.getsockname()[1]
+    child = listener.accept()[0]
+    sock.shutdown(socket.SHUT_WR)
+    assert child.recv(1) == b""
+    child.close()
+    eventually(lambda: connections(granted, port) == [_TIME_WAIT], "the connection is the host's alone")
+    disconnect(sock.fileno())
+    granted.close_sockets(listener)
+    with fails(ENOBUFS):
+        last_port(granted, "door1")
+
+
+def serve(box: Box, door: str) -> socket.socket:
+    """A listener at a port that the kernel chooses."""
+    if door == "door1":
+        server = box.bound("ep-out", SOCK_STREAM)
+    else:
+        server = box.tcp()
+        server.bind(("0.0.0.0", 0))
+    server.listen(1)
+    return server
+
+
+SERVERS = pytest.mark.parametrize("door", ["door1", "door2"])
+
+
+@SERVERS
+@pytest.mark.parametrize("first", ["listener", "connection"])
+def test_a_port_that_a_servers_connection_lingers_at(granted: Box, door: str, first: str) -> None:
+    """It counts once the listener and its connection are closed, whichever went first."""
+    granted.table(max_ephemeral=2)
+    server = serve(granted, door)
+    client = granted.client(granted.world.peer, *server.getsockname())
+    child = granted.keep(server.accept()[0])
+    granted.close_sockets(client, child if first == "listener" else server)
+    granted.close_sockets(client)
+    assert client.recv(1) == b""
+    assert ephemeral(granted) == 1
+    serve(granted, door)
+    with fails(ENOBUFS):
+        serve(granted, door)
+
+
+@SERVERS
 def test_a_port_that_outlives_its_listener(granted: Box, door: str) -> None:
     """An accepted connection keeps the listener's port, and goes on counting for it."""
     granted.table(max_ephemeral=1)
-
-    def serve() -> socket.socket:
-        if door == "door1":
-            server = granted.bound("ep-out", SOCK_STREAM)
-        else:
-            server = granted.tcp()
-            server.bind(("0.0.0.0", 0))
-        server.listen(1)
-        return server
-
     for _ in range(3):
-        server = serve()
+        server = serve(granted, door)
         client = granted.client(granted.world.peer, *server.getsockname())
         child = granted.keep(server.accept()[0])
         granted.close_sockets(client, child)
         for _ in range(2):
             with fails(ENOBUFS):
-                serve()
+                serve(granted, door)
         child.setsockopt(SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
         granted.close_sockets()
         assert ephemeral(granted) == 0

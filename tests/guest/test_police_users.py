@@ -402,6 +402,34 @@ def test_an_abort_asks_about_who_connected(granted: Box, kind: int, loss: str) -
     assert state(sock) == U.STATE_REVOKED
 
 
+@pytest.mark.parametrize("again", ["connect", "listen"])
+def test_an_abort_asks_about_who_was_let_in_last(granted: Box, again: str) -> None:
+    """A socket that changes hands is the last one's: what the first may no longer do is no reason to end it."""
+    endpoint = "ep-out" if again == "connect" else "ep-http"
+    both, last = allow(endpoint, again, uid_lo=0), allow(endpoint, again, uid_lo=WEB)
+    granted.acl(both, last)
+    sock = granted.tcp()
+    if again == "connect":
+        sock.connect(granted.listener(granted.world.peer, PEER4).getsockname())
+        disconnect(sock.fileno())
+    else:
+        sock.bind(("0.0.0.0", 80))
+    server = granted.listener(granted.world.peer, PEER4).getsockname()
+
+    def act() -> None:
+        process.become(WEB, 5000)
+        if again == "connect":
+            sock.connect(server)
+        else:
+            sock.listen(1)
+
+    process.run(act)
+    assert granted.acl(last, abort=True) == 0
+    assert state(sock) == U.STATE_GRAFTED
+    assert granted.acl(both, abort=True) == 1
+    assert state(sock) == U.STATE_REVOKED
+
+
 @DOORS
 @FAMILIES
 def test_a_descriptor_passed_to_another_namespace(
