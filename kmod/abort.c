@@ -167,7 +167,10 @@ static u32 graft_abort_named(struct graft_table *t, const struct graft_name *nam
 	};
 	u32 n = graft_abort(t, &what);
 
-	/* a listener of an endpoint that is gone may have accepted behind the walk */
+	/*
+	 * A listener whose endpoint is gone may have accepted behind the walk,
+	 * before that came to it. It accepts no more.
+	 */
 	return n ? n + graft_abort(t, &what) : 0;
 }
 
