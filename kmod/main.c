@@ -64,7 +64,8 @@ err_bind:
 	graft_bind_exit();
 err_state:
 	graft_state_exit();
-	return err;
+	/* modprobe takes EEXIST for a module that is there already, and says nothing. */
+	return err == -EEXIST ? -EBUSY : err;
 }
 
 /*

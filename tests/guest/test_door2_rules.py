@@ -205,7 +205,7 @@ def test_a_socket_with_rules_that_is_refused_keeps_nobody(box: Box) -> None:
                 sock.bind((BOX4, 8080))
             return 0
 
-        number = process.run(act)
+        number: int = process.run(act)
         assert number in {0, ENOSPC}
         return number == 0
 
