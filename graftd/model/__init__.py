@@ -10,12 +10,15 @@ from graftd.model._endpoint import Counters, Endpoint, EndpointEntry, EndpointTy
 from graftd.model._event import Event, EventKind
 from graftd.model._info import ModuleInfo
 from graftd.model._namespace import (
+    Freeze,
     Namespace,
     NamespaceState,
     NetnsIdentity,
     Selector,
     SelectorKind,
-    check_namespace_name,
+    check_annotations,
+    check_id,
+    check_labels,
 )
 from graftd.model._net import Address, Network, PortRange, Protocols, Verbs
 from graftd.model._notice import (
@@ -31,23 +34,22 @@ from graftd.model._open_enum import OpenEnum
 from graftd.model._reason import Reason
 from graftd.model._record import (
     AnyRule,
-    Applied,
     Change,
     ChangeKind,
     ChangePage,
     EndpointRecord,
+    Identified,
     NamespaceContent,
     NamespaceRecord,
     Record,
-    RuleList,
     RuleRecord,
     TargetedEndpoint,
     Version,
-    check_rule_id,
 )
 from graftd.model._rule import Direction, Rule, Verdict
 from graftd.model._socket import Door, GraftedSocket
-from graftd.model._table import Acl, Rules, Table, TableSettings
+from graftd.model._step import DeleteEndpoint, PutEndpoint, SetAcl, SetRules, SetTable, Step
+from graftd.model._table import Acl, Rules, Table, TableLimits, TableSettings
 
 __all__ = [
     "Acl",
@@ -55,12 +57,12 @@ __all__ = [
     "AclRule",
     "Address",
     "AnyRule",
-    "Applied",
     "Change",
     "ChangeKind",
     "ChangePage",
     "ClaimNotice",
     "Counters",
+    "DeleteEndpoint",
     "Direction",
     "Door",
     "Endpoint",
@@ -71,8 +73,10 @@ __all__ = [
     "EndpointType",
     "Event",
     "EventKind",
+    "Freeze",
     "GraftedSocket",
     "IdRange",
+    "Identified",
     "ModuleInfo",
     "Namespace",
     "NamespaceContent",
@@ -84,22 +88,28 @@ __all__ = [
     "OpenEnum",
     "PortRange",
     "Protocols",
+    "PutEndpoint",
     "Reason",
     "Record",
     "Rule",
-    "RuleList",
     "RuleRecord",
     "Rules",
     "RulesNotice",
     "Selector",
     "SelectorKind",
+    "SetAcl",
+    "SetRules",
+    "SetTable",
+    "Step",
     "Table",
+    "TableLimits",
     "TableNotice",
     "TableSettings",
     "TargetedEndpoint",
     "Verbs",
     "Verdict",
     "Version",
-    "check_namespace_name",
-    "check_rule_id",
+    "check_annotations",
+    "check_id",
+    "check_labels",
 ]

@@ -4,34 +4,23 @@
 from __future__ import annotations
 
 import enum
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeAlias, TypeVar
 
 from graftd.model._acl import AclRule
 from graftd.model._endpoint import Endpoint
-from graftd.model._namespace import Namespace, NamespaceState, NetnsIdentity, Selector
-from graftd.model._rule import Direction, Rule
+from graftd.model._namespace import Namespace, NamespaceState, NetnsIdentity, check_id, check_labels
+from graftd.model._rule import Rule
 
 AnyRule = TypeVar("AnyRule", Rule, AclRule)
-
-_RULE_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # AIP-122
-
-
-def check_rule_id(rule_id: str) -> None:
-    """Refuse what cannot be a rule's id: 1 to 63 lower-case letters, digits and dashes."""
-    if not _RULE_ID.fullmatch(rule_id):
-        raise ValueError(
-            f"'{rule_id}' cannot be a rule's id: 1 to 63 lower-case letters, digits and dashes can, "
-            "a letter first and no dash last"
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """revision: of the last change to what is desired, from 1 on, one sequence over everything.
-    created, updated: UTC, to the microsecond."""
+    """revision: of the transaction that last changed what is desired, from 1 on, one sequence over
+    everything. created, updated: UTC, to the microsecond."""
 
     revision: int
     created: datetime
@@ -48,9 +37,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceRecord:
-    """identity: the network namespace that the selector was last seen to select, None for none;
-    it moves neither the version nor the etag."""
+    """uid: a UUID, given at creation; so everywhere below. identity: the network namespace that the
+    selector was last seen to select, None for none; it moves neither the version nor the etag."""
 
+    uid: str
     namespace: Namespace
     identity: NetnsIdentity | None
     version: Version
@@ -63,10 +53,17 @@ class NamespaceRecord:
 
 @dataclass(frozen=True, slots=True)
 class TargetedEndpoint:
-    """An endpoint and its target namespace; target None is the one that graftd runs in."""
+    """An endpoint, with what graftd alone knows of it. target: the name of the namespace resource in
+    which its sockets live, "" for the namespace that graftd runs in. labels: as Namespace.labels."""
 
     endpoint: Endpoint
-    target: Selector | None = None
+    target: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.target:
+            check_id("a namespace", self.target)
+        check_labels(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +71,22 @@ class EndpointRecord:
     """namespace: the name of the resource whose table holds it."""
 
     namespace: str
+    uid: str
     value: TargetedEndpoint
     version: Version
 
 
 @dataclass(frozen=True, slots=True)
 class RuleRecord(Generic[AnyRule]):
-    """A rule, or a rule of the ACL, in its list: ingress, egress and ACL are a list each.
+    """A rule, or a rule of the ACL.
 
-    id: unique in the list. index: its place there from 0 on, which other rules' coming and going
-    moves, and which is no part of the version.
+    id: unique among the namespace's rules of both directions, or in its ACL. index: the place in the
+    ACL from 0 on, which other rules' coming and going moves, and which is no part of the version;
+    0 of a rule, for rules have no order.
     """
 
     namespace: str
+    uid: str
     id: str
     index: int
     rule: AnyRule
@@ -94,41 +94,36 @@ class RuleRecord(Generic[AnyRule]):
 
 
 @dataclass(frozen=True, slots=True)
-class RuleList(Generic[AnyRule]):
-    """A whole list, in order."""
+class Identified(Generic[AnyRule]):
+    """A rule that is to be, under an id; "" where the id is not said."""
 
-    records: tuple[RuleRecord[AnyRule], ...]
+    id: str
+    rule: AnyRule
 
-    @property
-    def rules(self) -> tuple[AnyRule, ...]:
-        return tuple(record.rule for record in self.records)
-
-    @property
-    def etag(self) -> str:
-        """Opaque; differs whenever a rule or the order does."""
-        return _digest(" ".join(f"{record.id} {record.version.etag}" for record in self.records))
+    def __post_init__(self) -> None:
+        if self.id:
+            check_id("a rule", self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceContent:
-    """All that a namespace holds. Ingress and egress rules keep their order, which decides nothing."""
+    """What a namespace is to hold; None: what it holds stays as it is.
 
-    endpoints: tuple[TargetedEndpoint, ...] = ()
-    ingress: tuple[Rule, ...] = ()
-    egress: tuple[Rule, ...] = ()
-    acl: tuple[AclRule, ...] = ()
+    A rule without an id is the present one of the same selector, an ACL rule without one the first
+    present one of equal content that no other takes; or a new one.
+    """
+
+    endpoints: tuple[TargetedEndpoint, ...] | None = None
+    rules: tuple[Identified[Rule], ...] | None = None
+    acl: tuple[Identified[AclRule], ...] | None = None
 
     def __post_init__(self) -> None:
-        names = [one.endpoint.name for one in self.endpoints]
-        _check_unique("endpoint", names)
-        for direction, rules in ((Direction.INGRESS, self.ingress), (Direction.EGRESS, self.egress)):
-            for rule in rules:
-                if rule.direction is not direction:
-                    raise ValueError(f"an {rule.direction.word} rule stands among the {direction.word} rules")
-            if len({rule.selector for rule in rules}) != len(rules):
-                raise ValueError(
-                    f"two {direction.word} rules match the same network, protocols and ports: leave one of them out"
-                )
+        _check_unique("endpoint", [one.endpoint.name for one in self.endpoints or ()])
+        _check_unique("rule", [one.id for one in self.rules or () if one.id])
+        _check_unique("ACL rule", [one.id for one in self.acl or () if one.id])
+        selectors = [one.rule.selector for one in self.rules or ()]
+        if len(set(selectors)) != len(selectors):
+            raise ValueError("two rules have the same direction, network, protocols and ports: leave one of them out")
 
 
 class ChangeKind(enum.IntEnum):
@@ -148,33 +143,25 @@ Record: TypeAlias = NamespaceRecord | EndpointRecord | RuleRecord[Rule] | RuleRe
 class Change:
     """One change of one resource.
 
-    revision: the change's own, no other has it. time: UTC. record: the resource after the change;
-    of a deleted one, before. A rule that was created or updated is to be put, or moved, to its index.
+    revision: the transaction's, which all of its changes share. time: UTC. record: the resource after
+    the change; of a deleted one, before. An ACL rule that was created or updated is to be put, or moved,
+    to its index. before: the resource before the change, which only the transaction that makes it knows.
     """
 
     revision: int
     time: datetime
     kind: ChangeKind
     record: Record
+    before: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Changes in order. through: the revision that the page tells everything up to, also of what
-    it was asked to leave out; the next page comes after it."""
+    """Changes in order, of whole revisions. through: the revision that the page tells everything up to, also of
+    what it was asked to leave out; the next page comes after it."""
 
     changes: tuple[Change, ...]
     through: int
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """How many resources an apply created, updated (or moved) and deleted; revision: the store's after it."""
-
-    created: int
-    updated: int
-    deleted: int
-    revision: int
 
 
 def _digest(text: str) -> str:

@@ -11,17 +11,15 @@ from graftd.model._rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
-class TableSettings:
-    """What is to change; None leaves it as it is.
+class TableLimits:
+    """What a table may hold at most; None is the module's default, or leaves it as it is.
 
     max_sockets: live grafted sockets. max_ephemeral: of them, those whose port the kernel chose.
-    frozen: whether new grafts are denied.
     """
 
     max_sockets: int | None = None
     max_ephemeral: int | None = None
     max_endpoints: int | None = None
-    frozen: bool | None = None
 
     def __post_init__(self) -> None:
         for word, number in (
@@ -31,6 +29,13 @@ class TableSettings:
         ):
             if number is not None and not 0 <= number <= UINT32_MAX:
                 raise ValueError(f"{word} {number} is out of range: it goes from 0 to {UINT32_MAX}")
+
+
+@dataclass(frozen=True, slots=True)
+class TableSettings(TableLimits):
+    """What is to change of a table; None leaves it as it is. frozen: whether new grafts are denied."""
+
+    frozen: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
