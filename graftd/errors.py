@@ -35,23 +35,80 @@ class ResourceError(GraftError):
 
 
 class NotFoundError(ResourceError):
-    """A resource that a request names is not there."""
+    """A resource that a request names is not there.
+
+    kind: "namespace", "endpoint", "rule" or "acl rule". namespace: the one that it is looked for in, or itself.
+    id: its own.
+    """
+
+    def __init__(self, message: str, *, kind: str = "", namespace: str = "", id_: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.namespace = namespace
+        self.id = id_
 
 
 class AlreadyExistsError(ResourceError):
-    """A resource that a request is to make is there."""
+    """A resource that a request is to make is there. kind, namespace, id: as of NotFoundError; empty of a file."""
+
+    def __init__(self, message: str, *, kind: str = "", namespace: str = "", id_: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.namespace = namespace
+        self.id = id_
+
+
+class SelectorTakenError(AlreadyExistsError):
+    """Another resource has the selector that a request is to give: a namespace, or a rule of the same namespace."""
+
+    @property
+    def resource(self) -> str:
+        """The other one's id."""
+        return self.id
 
 
 class IndexRangeError(ResourceError):
-    """A place in a list is beyond the list's end."""
+    """A place in a list is beyond the list's end. count: how many the list has."""
+
+    def __init__(self, message: str, *, count: int = 0) -> None:
+        super().__init__(message)
+        self.count = count
+
+
+class ImmutableFieldError(ResourceError):
+    """An update would change what stays as it was made. field: its name."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class OwnTargetError(ResourceError):
+    """An endpoint would have the very namespace that it is in as its target."""
 
 
 class NotEmptyError(ResourceError):
     """A namespace that is to be deleted holds something."""
 
 
+class NamespaceInUseError(ResourceError):
+    """A namespace that is to be deleted is the target of other namespaces' endpoints.
+
+    count: how many those are. example: the namespace and the name of one.
+    """
+
+    def __init__(self, message: str, *, count: int, example: tuple[str, str]) -> None:
+        super().__init__(message)
+        self.count = count
+        self.example = example
+
+
 class EtagMismatchError(ResourceError):
-    """A resource was changed since the caller read it."""
+    """A resource was changed since the caller read it. etag: the present one."""
+
+    def __init__(self, message: str, *, etag: str = "") -> None:
+        super().__init__(message)
+        self.etag = etag
 
 
 class RequestIdReusedError(ResourceError):
@@ -92,7 +149,15 @@ class StoreBusyError(StoreError):
 
 
 class StoreDamagedError(StoreError):
-    """The database file is no database, or what it holds makes no sense."""
+    """The database file is no database, or what it holds makes no sense. detail: what is wrong, in a few words."""
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class BackupDamagedError(StoreError):
+    """What is to be restored is no whole copy of a store."""
 
 
 class StoreVersionError(StoreError):

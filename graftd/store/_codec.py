@@ -12,8 +12,9 @@ import contextlib
 import enum
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from graftd.errors import StoreDamagedError
@@ -23,6 +24,7 @@ from graftd.model import (
     Endpoint,
     EndpointRecord,
     EndpointType,
+    Freeze,
     IdRange,
     Namespace,
     NamespaceRecord,
@@ -35,7 +37,7 @@ from graftd.model import (
     RuleRecord,
     Selector,
     SelectorKind,
-    TableSettings,
+    TableLimits,
     TargetedEndpoint,
     Verbs,
     Verdict,
@@ -50,25 +52,21 @@ Fields = dict[str, Any]
 
 
 class Kind(enum.IntEnum):
-    """What a row is a record of; the last three are lists."""
+    """What a row is a record of."""
 
     NAMESPACE = 1
     ENDPOINT = 2
-    INGRESS = 3
-    EGRESS = 4
-    ACL = 5
-
-    @classmethod
-    def of(cls, direction: Direction) -> Kind:
-        return cls.INGRESS if direction is Direction.INGRESS else cls.EGRESS
+    RULE = 3
+    ACL = 4
 
 
 class Row(NamedTuple):
-    """A record as the tables `change` and `request` keep it; see _schema."""
+    """A record as the log keeps it; see _schema."""
 
     kind: int
     namespace: str
     key: bytes
+    uid: str
     place: int
     body: str
     revision: int
@@ -89,43 +87,62 @@ def to_key(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
+def to_name(key: bytes) -> str:
+    return key.decode("utf-8", "surrogateescape")
+
+
+def etag(*parts: object) -> str:
+    """Opaque, and another one for other parts."""
+    return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+
+def namespace_selector(selector: Selector) -> str:
+    """What no two namespaces share."""
+    return _encode(_selector(selector))
+
+
 def rule_selector(rule: Rule) -> str:
-    """What no two rules of a list share."""
-    return f"{rule.network or ''} {rule.protocols.value} {rule.ports.low}-{rule.ports.high}"
+    """What no two rules of a namespace share."""
+    return f"{rule.direction.value} {rule.network or ''} {rule.protocols.value} {rule.ports.low}-{rule.ports.high}"
 
 
 # Records
 
 
 def record(row: Row) -> Record:
-    if row.kind == Kind.NAMESPACE:
-        return namespace_record(row)
-    if row.kind == Kind.ENDPOINT:
-        return endpoint_record(row)
-    if row.kind == Kind.ACL:
-        return acl_record(row)
-    return rule_record(row)
+    return _RECORDS[row.kind](row)
 
 
 def namespace_record(row: Row) -> NamespaceRecord:
     with _making_sense(row):
-        return NamespaceRecord(*read_namespace(row.namespace, row.body), version(row))
+        return NamespaceRecord(row.uid, *read_namespace(row.namespace, row.body), version(row))
 
 
 def endpoint_record(row: Row) -> EndpointRecord:
     with _making_sense(row):
-        return EndpointRecord(row.namespace, _read_endpoint(row.body), version(row))
+        return EndpointRecord(row.namespace, row.uid, _read_endpoint(row.body), version(row))
 
 
 def rule_record(row: Row) -> RuleRecord[Rule]:
     with _making_sense(row):
-        rule = _read_rule(row.body, Direction.INGRESS if row.kind == Kind.INGRESS else Direction.EGRESS)
-        return RuleRecord(row.namespace, row.key.decode("ascii"), row.place, rule, version(row))
+        return RuleRecord(row.namespace, row.uid, rule_id(row), 0, _read_rule(row.body), version(row))
 
 
 def acl_record(row: Row) -> RuleRecord[AclRule]:
     with _making_sense(row):
-        return RuleRecord(row.namespace, row.key.decode("ascii"), row.place, _read_acl_rule(row.body), version(row))
+        return RuleRecord(row.namespace, row.uid, rule_id(row), row.place, _read_acl_rule(row.body), version(row))
+
+
+_RECORDS: dict[int, Callable[[Row], Record]] = {
+    Kind.NAMESPACE: namespace_record,
+    Kind.ENDPOINT: endpoint_record,
+    Kind.RULE: rule_record,
+    Kind.ACL: acl_record,
+}
+
+
+def rule_id(row: Row) -> str:
+    return row.key.decode("ascii")
 
 
 def version(row: Row) -> Version:
@@ -137,10 +154,11 @@ def _making_sense(row: Row) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        what = f"what the database holds of namespace '{row.namespace}', revision {row.revision}, makes no sense"
+        why = f"{type(error).__name__}: {error}"
         raise StoreDamagedError(
-            f"what the database holds of namespace '{row.namespace}', revision {row.revision}, makes no sense "
-            f"({type(error).__name__}: {error}): stop graftd, put the newest backup in the database's place, "
-            "and start graftd again"
+            f"{what} ({why}): stop graftd, put the newest backup in the database's place, and start graftd again",
+            detail=f"{what}: {why}",
         ) from error
 
 
@@ -148,21 +166,22 @@ def _making_sense(row: Row) -> Iterator[None]:
 
 
 def write_namespace(namespace: Namespace, identity: NetnsIdentity | None) -> str:
-    settings = {
+    fields: Fields = {"selector": _selector(namespace.selector)}
+    limits = {
         name: value
         for name, value in (
-            ("max_sockets", namespace.settings.max_sockets),
-            ("max_ephemeral", namespace.settings.max_ephemeral),
-            ("max_endpoints", namespace.settings.max_endpoints),
-            ("frozen", namespace.settings.frozen),
+            ("max_sockets", namespace.limits.max_sockets),
+            ("max_ephemeral", namespace.limits.max_ephemeral),
+            ("max_endpoints", namespace.limits.max_endpoints),
         )
         if value is not None
     }
-    fields: Fields = {"selector": _selector(namespace.selector)}
-    if settings:
-        fields["settings"] = settings
-    if namespace.labels:
-        fields["labels"] = dict(sorted(namespace.labels.items()))
+    if limits:
+        fields["limits"] = limits
+    _put_texts(fields, "labels", namespace.labels)
+    _put_texts(fields, "annotations", namespace.annotations)
+    if namespace.freeze is not None:
+        fields["freeze"] = namespace.freeze.reason
     if identity is not None:
         fields["identity"] = [identity.boot_id, identity.cookie]
     return _encode(fields)
@@ -187,13 +206,18 @@ def write_endpoint(value: TargetedEndpoint) -> str:
         fields["max_sockets"] = endpoint.max_sockets
     if endpoint.privileged:
         fields["privileged"] = True
-    if value.target is not None:
-        fields["target"] = _selector(value.target)
+    if value.target:
+        fields["target"] = value.target
+    _put_texts(fields, "labels", value.labels)
     return _encode(fields)
 
 
 def write_rule(rule: Rule) -> str:
-    fields: Fields = {"verdict": rule.verdict.value, "ports": [rule.ports.low, rule.ports.high]}
+    fields: Fields = {
+        "direction": rule.direction.value,
+        "verdict": rule.verdict.value,
+        "ports": [rule.ports.low, rule.ports.high],
+    }
     _put_network(fields, rule.network)
     if rule.protocols is not Protocols.BOTH:
         fields["protocols"] = rule.protocols.value
@@ -223,8 +247,18 @@ def write_acl_rule(rule: AclRule) -> str:
     return _encode(fields)
 
 
-def _selector(selector: Selector) -> list[str]:
-    return [selector.kind.value, selector.value]
+def write_freeze(freeze: Freeze | None) -> str | None:
+    return None if freeze is None else _encode(freeze.reason)
+
+
+def _selector(selector: Selector) -> list[str | int]:
+    ticks = [selector.start_ticks] if selector.start_ticks else []
+    return [selector.kind.value, selector.value, *ticks]
+
+
+def _put_texts(fields: Fields, name: str, texts: Mapping[str, str]) -> None:
+    if texts:
+        fields[name] = dict(sorted(texts.items()))
 
 
 def _put_network(fields: Fields, network: Network | None) -> None:
@@ -237,19 +271,22 @@ def _put_network(fields: Fields, network: Network | None) -> None:
 
 def read_namespace(name: str, body: str) -> tuple[Namespace, NetnsIdentity | None]:
     with _fields(body) as fields:
-        identity = fields.pop("identity", None)
+        identity, freeze = fields.pop("identity", None), fields.pop("freeze", None)
         namespace = Namespace(
             name,
             _read_selector(fields.pop("selector")),
-            TableSettings(**fields.pop("settings", {})),
-            _read_labels(fields.pop("labels", {})),
+            TableLimits(**fields.pop("limits", {})),
+            _read_texts(fields, "labels"),
+            _read_texts(fields, "annotations"),
+            None if freeze is None else Freeze(freeze),
         )
     return namespace, None if identity is None else NetnsIdentity(*identity)
 
 
 def _read_endpoint(body: str) -> TargetedEndpoint:
     with _fields(body) as fields:
-        address, ports, target = fields.pop("address", None), fields.pop("ports", None), fields.pop("target", None)
+        address, ports = fields.pop("address", None), fields.pop("ports", None)
+        target, labels = fields.pop("target", ""), _read_texts(fields, "labels")
         endpoint = Endpoint(
             name=fields.pop("name"),
             type=EndpointType(fields.pop("type")),
@@ -262,13 +299,13 @@ def _read_endpoint(body: str) -> TargetedEndpoint:
             max_sockets=fields.pop("max_sockets", 0),
             privileged=fields.pop("privileged", False),
         )
-    return TargetedEndpoint(endpoint, None if target is None else _read_selector(target))
+    return TargetedEndpoint(endpoint, target, labels)
 
 
-def _read_rule(body: str, direction: Direction) -> Rule:
+def _read_rule(body: str) -> Rule:
     with _fields(body) as fields:
         return Rule(
-            direction=direction,
+            direction=Direction(fields.pop("direction")),
             verdict=Verdict(fields.pop("verdict")),
             network=_read_network(fields),
             protocols=_read_protocols(fields),
@@ -303,13 +340,17 @@ def _fields(body: str) -> Iterator[Fields]:
         raise ValueError(f"this graftd knows no field {', '.join(fields)}")
 
 
-def _read_selector(pair: list[str]) -> Selector:
-    kind, value = pair
-    return Selector(SelectorKind(kind), value)
+def read_freeze(text: str | None) -> Freeze | None:
+    return None if text is None else Freeze(json.loads(text))
 
 
-def _read_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
-    return dict(labels)
+def _read_selector(parts: list[Any]) -> Selector:
+    kind, value, *ticks = parts
+    return Selector(SelectorKind(kind), value, *ticks)
+
+
+def _read_texts(fields: Fields, name: str) -> Mapping[str, str]:
+    return dict(fields.pop(name, {}))
 
 
 def _read_network(fields: Fields) -> Network | None:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,13 @@ class Database:
     def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         try:
             return self.raw.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise failure(self.path, error) from error
+
+    def run_each(self, sql: str, many: Iterable[Values]) -> None:
+        """The statement once for each of the values."""
+        try:
+            self.raw.executemany(sql, many)
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
 
@@ -108,7 +115,7 @@ def open_writer(path: Path) -> Database:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise _place_failure(path, error) from error
+        raise place_failure(path, error) from error
     return _connect(path)
 
 
@@ -133,9 +140,10 @@ def use_wal(database: Database) -> None:
     database.run("ROLLBACK")
 
 
-def check_content(database: Database) -> None:
-    """Raise StoreDamagedError if a page or a row makes no sense: better now than at some change."""
-    (verdict,) = database.rows("PRAGMA quick_check(1)")[0]
+def check_content(database: Database, *, thorough: bool = False) -> None:
+    """Raise StoreDamagedError if a page or a row makes no sense: better now than at some change.
+    thorough: or an index."""
+    (verdict,) = database.rows(f"PRAGMA {'integrity' if thorough else 'quick'}_check(1)")[0]
     if verdict != "ok":
         raise _damaged(database.path, str(verdict))
 
@@ -155,16 +163,20 @@ def failure(path: Path, error: sqlite3.Error) -> StoreError:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return read_only(path)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusyError(
-            f"another process has held the database {path} for {_BUSY_SECONDS:g} seconds: "
-            "end it, and let one graftd alone use a database"
-        )
+        return busy(path)
     if code == sqlite3.SQLITE_CANTOPEN:
         return StoreUnavailableError(
             f"the database {path} cannot be opened: see that it and the files beside it are graftd's own, "
             "and that its folder is there"
         )
     return StoreError(f"the database {path} refused a statement ({error}): this is a defect of graftd, report it")
+
+
+def busy(path: Path) -> StoreBusyError:
+    return StoreBusyError(
+        f"another process has held the database {path} for {_BUSY_SECONDS:g} seconds: "
+        "end it, and let one graftd alone use a database"
+    )
 
 
 def read_only(path: Path) -> StoreReadOnlyError:
@@ -203,7 +215,7 @@ def _check_place(path: Path) -> None:
         raise read_only(path)
 
 
-def _place_failure(path: Path, error: OSError) -> StoreError:
+def place_failure(path: Path, error: OSError) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(path)
     return StoreUnavailableError(f"the database {path} cannot be made: {error.strerror}")
@@ -219,7 +231,8 @@ def _full(path: Path) -> StoreFullError:
 def _damaged(path: Path, detail: str) -> StoreDamagedError:
     return StoreDamagedError(
         f"the database {path} is damaged ({' '.join(detail.split())}): stop graftd, move the file and those beside "
-        "it whose names end in -wal and -shm away, put the newest backup in its place, and start graftd again"
+        "it whose names end in -wal and -shm away, put the newest backup in its place, and start graftd again",
+        detail=" ".join(detail.split()),
     )
 
 

@@ -3,42 +3,46 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from graftd.errors import NotFoundError, StoreError
 from graftd.model import (
     AclRule,
     ChangePage,
-    Direction,
     EndpointRecord,
+    Freeze,
+    Identified,
     NamespaceContent,
     NamespaceRecord,
     Rule,
-    RuleList,
     RuleRecord,
 )
-from graftd.store import _codec, _log
+from graftd.store import _codec, _log, _remembered
 from graftd.store._codec import Kind, Row
 from graftd.store._connection import Database
+from graftd.store._remembered import Request
 
 PAGE = 1000
 EVERYTHING = -1  # SQLite's word for no limit
 
-_LIST_WORDS = {Kind.INGRESS: "ingress rule", Kind.EGRESS: "egress rule", Kind.ACL: "ACL rule"}
+_RECORD = "uid, body, revision, created, updated"
 
 
 class View:
     """Valid inside the `with` that it comes from. Each method raises a StoreError for what the
-    database does, and NotFoundError for a namespace that is not there.
+    database does, and NotFoundError for a namespace that is not there; what begins with find_ answers None for
+    the resource itself.
 
     Pages: `limit` of at least 1, in the order of names (of their bytes), after the name given,
     which need not exist any more: resources that come or go between two pages move no others.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, known_since: int) -> None:
+        """known_since: microseconds; of older requests nothing is recalled."""
         self._database = database
+        self._known_since = known_since
         self._ids: dict[str, int] = {}
         self._open = True
+
+    # The whole
 
     @property
     def revision(self) -> int:
@@ -48,9 +52,40 @@ class View:
 
     @property
     def oldest_revision(self) -> int:
-        """The oldest after which `changes` can tell all."""
+        """The oldest after which all changes can be told."""
         self._check_open()
         return _log.oldest(self._database)
+
+    @property
+    def history_id(self) -> str:
+        """A UUID of the sequence of revisions: made with the database, another one after a restore."""
+        self._check_open()
+        (history,) = self._database.one("SELECT history FROM meta")
+        return str(history)
+
+    @property
+    def freeze(self) -> Freeze | None:
+        """The node's."""
+        self._check_open()
+        (freeze,) = self._database.one("SELECT freeze FROM meta")
+        return _codec.read_freeze(freeze)
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many namespaces, endpoints, rules and ACL rules there are in all."""
+        self._check_open()
+        namespaces, endpoints, rules, acl_rules = self._database.one(
+            "SELECT (SELECT count(*) FROM namespace), (SELECT count(*) FROM endpoint), "
+            "(SELECT count(*) FROM rule), (SELECT count(*) FROM acl)"
+        )
+        return namespaces, endpoints, rules, acl_rules
+
+    def recall(self, caller: str, request_id: str, fingerprint: bytes) -> bytes | None:
+        """The answer that a request got, None for one that was not served or is forgotten.
+
+        Raises RequestIdReusedError if it came with another fingerprint.
+        """
+        self._check_open()
+        return _remembered.recall(self._database, Request(caller, request_id, fingerprint), self._known_since)
 
     # Namespaces
 
@@ -68,28 +103,42 @@ class View:
     def namespaces(self, *, after: str = "", limit: int = PAGE) -> list[NamespaceRecord]:
         self._check_open()
         rows = self._database.rows(
-            "SELECT name, body, revision, created, updated FROM namespace WHERE name > ? ORDER BY name LIMIT ?",
+            f"SELECT name, {_RECORD} FROM namespace WHERE name > ? ORDER BY name LIMIT ?",  # noqa: S608
             (after, _positive(limit)),
         )
-        return [_codec.namespace_record(Row(Kind.NAMESPACE, name, b"", 0, *rest)) for name, *rest in rows]
+        return [_codec.namespace_record(Row(Kind.NAMESPACE, name, b"", uid, 0, *rest)) for name, uid, *rest in rows]
+
+    def content(self, name: str) -> NamespaceContent:
+        """All that the namespace holds, as apply takes it: endpoints and rules by name, the ACL in order."""
+        self._check_open()
+        return NamespaceContent(
+            endpoints=tuple(_codec.endpoint_record(row).value for row in self._endpoint_rows(name, b"", EVERYTHING)),
+            rules=tuple(
+                Identified(record.id, record.rule)
+                for record in map(_codec.rule_record, self._rule_rows(name, "", EVERYTHING))
+            ),
+            acl=tuple(Identified(record.id, record.rule) for record in self.acl(name)),
+        )
 
     def content_revision(self, name: str) -> int:
         """Of the last change to the namespace or anything in it, its identity excepted."""
-        self._check_open()
-        row = self._database.row("SELECT content_revision FROM namespace WHERE name = ?", (name,))
-        if row is None:
-            raise no_namespace(name)
-        return int(row[0])
+        return self._touched(name, "content")[0]
 
-    def content(self, name: str) -> NamespaceContent:
-        """All that the namespace holds, as apply takes it."""
+    def content_etag(self, name: str) -> str:
+        """Opaque; differs whenever the namespace or anything in it does, its identity excepted."""
+        return _codec.etag(*self._touched(name, "content"))
+
+    def targeting(self, name: str) -> tuple[int, tuple[str, str] | None]:
+        """How many endpoints of other namespaces have this one as their target, and the namespace and name of one."""
         self._check_open()
-        return NamespaceContent(
-            endpoints=tuple(record.value for record in self._endpoints(name, b"", EVERYTHING)),
-            ingress=self.rules(name, Direction.INGRESS).rules,
-            egress=self.rules(name, Direction.EGRESS).rules,
-            acl=self.acl(name).rules,
+        target_id = self._namespace_id(name)
+        (count,) = self._database.one("SELECT count(*) FROM endpoint WHERE target_id = ?", (target_id,))
+        row = self._database.row(
+            "SELECT namespace.name, endpoint.name FROM endpoint JOIN namespace ON namespace.id = namespace_id "
+            "WHERE target_id = ? LIMIT 1",
+            (target_id,),
         )
+        return count, None if row is None else (row[0], _codec.to_name(row[1]))
 
     # Endpoints
 
@@ -107,7 +156,8 @@ class View:
 
     def endpoints(self, namespace: str, *, after: str = "", limit: int = PAGE) -> list[EndpointRecord]:
         self._check_open()
-        return self._endpoints(namespace, _codec.to_key(after), _positive(limit))
+        rows = self._endpoint_rows(namespace, _codec.to_key(after), _positive(limit))
+        return [_codec.endpoint_record(row) for row in rows]
 
     def count_endpoints(self, namespace: str) -> int:
         self._check_open()
@@ -116,36 +166,47 @@ class View:
         )
         return int(count)
 
-    # Rules and ACL: lists, which are short and whose order matters, come whole
+    # Rules
 
-    def rules(self, namespace: str, direction: Direction) -> RuleList[Rule]:
+    def find_rule(self, namespace: str, rule_id: str) -> RuleRecord[Rule] | None:
         self._check_open()
-        rows = self._list_rows(namespace, Kind.of(direction))
-        return RuleList(tuple(_codec.rule_record(row) for row in rows))
+        row = self._rule_row(namespace, rule_id)
+        return None if row is None else _codec.rule_record(row)
 
-    def rule(self, namespace: str, direction: Direction, rule_id: str) -> RuleRecord[Rule]:
+    def rule(self, namespace: str, rule_id: str) -> RuleRecord[Rule]:
         """Raises NotFoundError for the rule as well."""
-        self._check_open()
-        return _codec.rule_record(self._rule_row(namespace, Kind.of(direction), rule_id))
+        found = self.find_rule(namespace, rule_id)
+        if found is None:
+            raise no_rule(namespace, rule_id)
+        return found
 
-    def acl(self, namespace: str) -> RuleList[AclRule]:
+    def rules(self, namespace: str, *, after: str = "", limit: int = PAGE) -> list[RuleRecord[Rule]]:
+        """Of both directions, by id."""
         self._check_open()
-        return RuleList(tuple(_codec.acl_record(row) for row in self._list_rows(namespace, Kind.ACL)))
+        return [_codec.rule_record(row) for row in self._rule_rows(namespace, after, _positive(limit))]
+
+    # The ACL, whose order matters, comes whole
+
+    def find_acl_rule(self, namespace: str, rule_id: str) -> RuleRecord[AclRule] | None:
+        self._check_open()
+        row = self._acl_row(namespace, rule_id)
+        return None if row is None else _codec.acl_record(row)
 
     def acl_rule(self, namespace: str, rule_id: str) -> RuleRecord[AclRule]:
         """Raises NotFoundError for the rule as well."""
+        found = self.find_acl_rule(namespace, rule_id)
+        if found is None:
+            raise no_acl_rule(namespace, rule_id)
+        return found
+
+    def acl(self, namespace: str) -> tuple[RuleRecord[AclRule], ...]:
+        """In order."""
         self._check_open()
-        return _codec.acl_record(self._rule_row(namespace, Kind.ACL, rule_id))
+        return tuple(_codec.acl_record(row) for row in self._acl_rows(namespace))
 
-    # Changes
-
-    def changes(self, *, after: int, limit: int = PAGE, namespace: str | None = None) -> ChangePage:
-        """At most `limit` changes after a revision, of one namespace or of all.
-
-        Raises RevisionGoneError if the log does not reach back to that revision, or never came to it.
-        """
-        self._check_open()
-        return _log.read(self._database, after, _positive(limit), namespace)
+    def acl_etag(self, namespace: str) -> str:
+        """Opaque; differs whenever a rule of the ACL or their order does."""
+        return _codec.etag(*self._touched(namespace, "acl"))
 
     # Rows
 
@@ -165,71 +226,124 @@ class View:
             raise no_namespace(name)
         return self._ids.setdefault(name, int(row[0]))
 
+    def _touched(self, name: str, what: str) -> tuple[int, int]:
+        self._check_open()
+        row = self._database.row(f"SELECT {what}_revision, {what}_updated FROM namespace WHERE name = ?", (name,))  # noqa: S608
+        if row is None:
+            raise no_namespace(name)
+        revision, updated = row
+        return revision, updated
+
     def _namespace_row(self, name: str) -> Row | None:
-        row = self._database.row("SELECT body, revision, created, updated FROM namespace WHERE name = ?", (name,))
-        return None if row is None else Row(Kind.NAMESPACE, name, b"", 0, *row)
+        row = self._database.row(f"SELECT {_RECORD} FROM namespace WHERE name = ?", (name,))  # noqa: S608
+        if row is None:
+            return None
+        uid, *rest = row
+        return Row(Kind.NAMESPACE, name, b"", uid, 0, *rest)
 
     def _endpoint_row(self, namespace: str, name: str) -> Row | None:
         key = _codec.to_key(name)
         row = self._database.row(
-            "SELECT body, revision, created, updated FROM endpoint WHERE namespace_id = ? AND name = ?",
+            f"SELECT {_RECORD} FROM endpoint WHERE namespace_id = ? AND name = ?",  # noqa: S608
             (self._namespace_id(namespace), key),
         )
-        return None if row is None else Row(Kind.ENDPOINT, namespace, key, 0, *row)
+        if row is None:
+            return None
+        uid, *rest = row
+        return Row(Kind.ENDPOINT, namespace, key, uid, 0, *rest)
 
     def _endpoint_rows(self, namespace: str, after: bytes, limit: int) -> list[Row]:
         rows = self._database.rows(
-            "SELECT name, body, revision, created, updated FROM endpoint "
+            f"SELECT name, {_RECORD} FROM endpoint "  # noqa: S608
             "WHERE namespace_id = ? AND name > ? ORDER BY name LIMIT ?",
             (self._namespace_id(namespace), after, limit),
         )
-        return [Row(Kind.ENDPOINT, namespace, key, 0, *rest) for key, *rest in rows]
+        return [Row(Kind.ENDPOINT, namespace, key, uid, 0, *rest) for key, uid, *rest in rows]
 
-    def _endpoints(self, namespace: str, after: bytes, limit: int) -> list[EndpointRecord]:
-        return [_codec.endpoint_record(row) for row in self._endpoint_rows(namespace, after, limit)]
-
-    def _list_rows(self, namespace: str, kind: Kind) -> list[Row]:
-        rows = self._database.rows(
-            "SELECT id, place, body, revision, created, updated FROM rule "
-            "WHERE namespace_id = ? AND list = ? ORDER BY place",
-            (self._namespace_id(namespace), kind),
-        )
-        return [_rule_row_of(kind, namespace, row) for row in rows]
-
-    def _find_rule_row(self, namespace: str, kind: Kind, rule_id: str) -> Row | None:
+    def _rule_row(self, namespace: str, rule_id: str) -> Row | None:
         row = self._database.row(
-            "SELECT id, place, body, revision, created, updated FROM rule "
-            "WHERE namespace_id = ? AND list = ? AND id = ?",
-            (self._namespace_id(namespace), kind, rule_id),
+            f"SELECT {_RECORD} FROM rule WHERE namespace_id = ? AND id = ?",  # noqa: S608
+            (self._namespace_id(namespace), rule_id),
         )
-        return None if row is None else _rule_row_of(kind, namespace, row)
-
-    def _rule_row(self, namespace: str, kind: Kind, rule_id: str) -> Row:
-        row = self._find_rule_row(namespace, kind, rule_id)
         if row is None:
-            raise no_rule(namespace, kind, rule_id)
-        return row
+            return None
+        uid, *rest = row
+        return Row(Kind.RULE, namespace, rule_id.encode("ascii"), uid, 0, *rest)
+
+    def _rule_rows(self, namespace: str, after: str, limit: int) -> list[Row]:
+        rows = self._database.rows(
+            f"SELECT id, {_RECORD} FROM rule WHERE namespace_id = ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608
+            (self._namespace_id(namespace), after, limit),
+        )
+        return [Row(Kind.RULE, namespace, rule_id.encode("ascii"), uid, 0, *rest) for rule_id, uid, *rest in rows]
+
+    def _acl_row(self, namespace: str, rule_id: str) -> Row | None:
+        row = self._database.row(
+            f"SELECT place, {_RECORD} FROM acl WHERE namespace_id = ? AND id = ?",  # noqa: S608
+            (self._namespace_id(namespace), rule_id),
+        )
+        if row is None:
+            return None
+        place, uid, *rest = row
+        return Row(Kind.ACL, namespace, rule_id.encode("ascii"), uid, place, *rest)
+
+    def _acl_rows(self, namespace: str) -> list[Row]:
+        rows = self._database.rows(
+            f"SELECT id, place, {_RECORD} FROM acl WHERE namespace_id = ? ORDER BY place",  # noqa: S608
+            (self._namespace_id(namespace),),
+        )
+        return [
+            Row(Kind.ACL, namespace, rule_id.encode("ascii"), uid, place, *rest) for rule_id, place, uid, *rest in rows
+        ]
 
 
-def _rule_row_of(kind: Kind, namespace: str, row: tuple[Any, ...]) -> Row:
-    rule_id, *rest = row
-    return Row(kind, namespace, rule_id.encode("ascii"), *rest)
+class Snapshot(View):
+    """What is kept, with its log."""
 
+    def changes(self, *, after: int, limit: int = PAGE, namespace: str | None = None) -> ChangePage:
+        """The changes of the revisions after one, of one namespace or of all: of whole revisions, at
+        most `limit` unless one revision alone has more, which then comes whole.
 
-def list_word(kind: Kind) -> str:
-    return _LIST_WORDS[kind]
+        Raises RevisionGoneError if the log does not reach back to that revision, or never came to it.
+        """
+        self._check_open()
+        return _log.read(self._database, after, _positive(limit), namespace)
 
 
 def no_namespace(name: str) -> NotFoundError:
-    return NotFoundError(f"there is no namespace '{name}': create it first, or see which there are")
+    return NotFoundError(
+        f"there is no namespace '{name}': create it first, or see which there are",
+        kind="namespace",
+        namespace=name,
+        id_=name,
+    )
 
 
 def no_endpoint(namespace: str, name: str) -> NotFoundError:
-    return NotFoundError(f"namespace '{namespace}' has no endpoint '{name}': create it, or see which it has")
+    return NotFoundError(
+        f"namespace '{namespace}' has no endpoint '{name}': create it, or see which it has",
+        kind="endpoint",
+        namespace=namespace,
+        id_=name,
+    )
 
 
-def no_rule(namespace: str, kind: Kind, rule_id: str) -> NotFoundError:
-    return NotFoundError(f"namespace '{namespace}' has no {list_word(kind)} '{rule_id}': see which it has")
+def no_rule(namespace: str, rule_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"namespace '{namespace}' has no rule '{rule_id}': create it, or see which it has",
+        kind="rule",
+        namespace=namespace,
+        id_=rule_id,
+    )
+
+
+def no_acl_rule(namespace: str, rule_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"namespace '{namespace}' has no ACL rule '{rule_id}': create it, or see which it has",
+        kind="acl rule",
+        namespace=namespace,
+        id_=rule_id,
+    )
 
 
 def _positive(limit: int) -> int:

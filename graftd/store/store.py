@@ -10,19 +10,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from graftd.errors import StoreUnavailableError
-from graftd.store import _schema
+from graftd.store import _log, _schema
 from graftd.store._backup import back_up, sync
 from graftd.store._connection import Database, check_content, open_reader, open_writer, use_wal
+from graftd.store._restore import CopyInfo, overwrite, prepared, remove_leftovers, renew
 from graftd.store._transaction import Limits, Transaction
-from graftd.store._view import View
+from graftd.store._view import Snapshot
 
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+def _new_uid() -> str:
+    return str(uuid.uuid4())
 
 
 def _no_failpoint(_name: str) -> None:
@@ -39,6 +46,7 @@ class Store:
         *,
         limits: Limits,
         clock: Callable[[], int],
+        new_uid: Callable[[], str],
         failpoint: Callable[[str], None],
         migrated: tuple[Path, ...],
     ) -> None:
@@ -46,6 +54,7 @@ class Store:
         self._reader = reader
         self._limits = limits
         self._clock = clock
+        self._new_uid = new_uid
         self._failpoint = failpoint
         self._file = _file_of(writer.path)
         self.migrated = migrated
@@ -57,13 +66,15 @@ class Store:
         *,
         limits: Limits | None = None,
         clock: Callable[[], int] = _now,
+        new_uid: Callable[[], str] = _new_uid,
         failpoint: Callable[[str], None] = _no_failpoint,
     ) -> Store:
         """Open the database at `path`, made if it is not there; of an older schema, migrated, with a
         backup beside it for each step (`migrated` names them).
 
-        clock: microseconds since 1970, UTC. failpoint is called with "in-migration", "before-commit"
-        and "after-commit" there, for tests that end the process.
+        clock: microseconds since 1970, UTC. new_uid: makes the UUIDs of resources and histories.
+        failpoint is called with "in-migration", "before-commit", "after-commit" and "in-restore" there,
+        for tests that end the process.
 
         Raises StoreVersionError for a newer schema or another program's database, which are
         left as they are, StoreDamagedError, StoreReadOnlyError, StoreFullError, StoreBusyError,
@@ -72,10 +83,11 @@ class Store:
         with contextlib.ExitStack() as undo:
             writer = open_writer(path)
             undo.callback(writer.close)
+            remove_leftovers(path)
             _schema.check_version(writer)
             check_content(writer)
             use_wal(writer)
-            migrated = _schema.migrate(writer, failpoint=failpoint)
+            migrated = _schema.migrate(writer, new_uid=new_uid, failpoint=failpoint)
             reader = open_reader(path)
             undo.callback(reader.close)
             try:
@@ -87,6 +99,7 @@ class Store:
                 reader,
                 limits=limits or Limits(),
                 clock=clock,
+                new_uid=new_uid,
                 failpoint=failpoint,
                 migrated=tuple(migrated),
             )
@@ -108,13 +121,13 @@ class Store:
         return self._writer.path
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[View]:
+    def snapshot(self) -> Iterator[Snapshot]:
         """All that is read inside is of one moment, whoever writes meanwhile, this store included.
 
         To be short: until its end, the log that is written to cannot be emptied. Not to be nested.
         """
         with self._reader.reading():
-            view = View(self._reader)
+            view = Snapshot(self._reader, self._limits.known_since(self._clock()))
             try:
                 # A snapshot begins with the first that is read.
                 _ = view.revision
@@ -134,7 +147,7 @@ class Store:
         self._writer.run("BEGIN IMMEDIATE")
         transaction: Transaction | None = None
         try:
-            transaction = Transaction(self._writer, self._limits, self._clock())
+            transaction = Transaction(self._writer, self._limits, self._clock(), self._new_uid)
             yield transaction
             if transaction._finish() and not dry_run:  # noqa: SLF001 its end is the store's to say
                 self._failpoint("before-commit")
@@ -157,6 +170,31 @@ class Store:
         Raises AlreadyExistsError if `target` is there, and a StoreError for a full disk and the like.
         """
         return back_up(self._reader, target)
+
+    def check_copy(self, path: Path) -> CopyInfo:
+        """What a copy that `back_up` made holds, if `restore` can use it. The file is only read; it is
+        tried on a copy of its own beside the database, which takes its size there.
+
+        Raises BackupDamagedError for what is no whole copy of a store, StoreVersionError for one of a
+        newer schema (an older one is fine), and a StoreError for a full disk and the like.
+        """
+        with prepared(self._writer, path, self._new_uid) as (_, info):
+            return info
+
+    def restore(self, path: Path) -> CopyInfo:
+        """Replace everything by what such a copy holds: all or nothing, durably. What then is there, told as
+        of a copy: every resource as it was, with its version; a new history; the revision after those of
+        both; no log, so that watchers have to list anew; no remembered requests. Snapshots stand.
+
+        Raises as check_copy, and what a transaction raises. Not inside of one.
+        """
+        self._check_file()
+        with prepared(self._writer, path, self._new_uid) as (copy, info):
+            revision = max(_log.newest(self._writer), info.revision) + 1
+            history_id = self._new_uid()
+            renew(copy, revision, history_id)
+            overwrite(self._writer, copy, self._failpoint)
+            return replace(info, revision=revision, history_id=history_id)
 
     def _check_file(self) -> None:
         # What is written to a file without a name is acknowledged and lost.
