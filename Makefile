@@ -43,6 +43,9 @@ soak: ## the long forms of the stress tests
 prepare: ## install what the commands above need, and nothing else
 	@tests/prepare
 
+.PHONY: stubs
+stubs: prepare ## Python of proto/, into build/stubs, for the tests and the type checks
+
 .PHONY: clean
 clean: ## remove what was built in the tree; the lab's cache stays
 	rm -rf build .venv
