@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong, each as a sentence that says what was wrong and what would be right."""
 
+from errno import EBUSY
+
 
 class GraftError(Exception):
     """Anything that graftd or its clients report to a person."""
@@ -162,3 +164,72 @@ class BackupDamagedError(StoreError):
 
 class StoreVersionError(StoreError):
     """The database is a newer graftd's, or another program's."""
+
+
+class TablesClaimedError(KernelError):
+    """Another process writes the tables. claimant: what it calls itself. pid: its process id, 0 if unknown."""
+
+    def __init__(self, message: str, *, claimant: str, pid: int) -> None:
+        super().__init__(EBUSY, message)
+        self.claimant = claimant
+        self.pid = pid
+
+
+class StepRefusedError(KernelError):
+    """The kernel refused a part of a change, and nothing of the change was kept. namespace, endpoint: what that part was
+    about; endpoint "" for something else of the namespace."""
+
+    def __init__(self, error: KernelError, *, namespace: str, endpoint: str = "") -> None:
+        super().__init__(error.errno, error.message, error.attribute)
+        self.namespace = namespace
+        self.endpoint = endpoint
+
+
+class PlaceError(GraftError):
+    """A network namespace is not as a request needs it. namespace: the resource's name."""
+
+    def __init__(self, message: str, *, namespace: str) -> None:
+        super().__init__(message)
+        self.namespace = namespace
+
+
+class NamespaceAbsentError(PlaceError):
+    """It is not there."""
+
+
+class SelectorUnresolvedError(PlaceError):
+    """A selector finds nothing, or several."""
+
+
+class NamespaceTakenError(PlaceError):
+    """Another resource stands for the same network namespace. other: that one's name."""
+
+    def __init__(self, message: str, *, namespace: str, other: str) -> None:
+        super().__init__(message, namespace=namespace)
+        self.other = other
+
+
+class TableNotEmptyError(PlaceError):
+    """Its table in the kernel holds what graftd did not put there; how many of each."""
+
+    def __init__(self, message: str, *, namespace: str, endpoints: int, rules: int, acl_rules: int) -> None:
+        super().__init__(message, namespace=namespace)
+        self.endpoints = endpoints
+        self.rules = rules
+        self.acl_rules = acl_rules
+
+
+class NotImportableError(PlaceError):
+    """Its table in the kernel holds what cannot be a resource. entry: which."""
+
+    def __init__(self, message: str, *, namespace: str, entry: str) -> None:
+        super().__init__(message, namespace=namespace)
+        self.entry = entry
+
+
+class NotOursError(PlaceError):
+    """It cannot have a table of graftd's. owner: the cookie of the namespace that writes it, 0 for none."""
+
+    def __init__(self, message: str, *, namespace: str, owner: int = 0) -> None:
+        super().__init__(message, namespace=namespace)
+        self.owner = owner
