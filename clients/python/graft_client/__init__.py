@@ -12,7 +12,7 @@ What is sent and returned are the contract's own messages (proto/graft/v1). Ever
 
 from graft_client._client import Client, connect
 from graft_client._errors import FieldViolation, GraftdError
-from graft_client._target import Tls
+from graft_client._target import Tls, probe
 from graft_client._watch import Batch
 
-__all__ = ["Batch", "Client", "FieldViolation", "GraftdError", "Tls", "connect"]
+__all__ = ["Batch", "Client", "FieldViolation", "GraftdError", "Tls", "connect", "probe"]

@@ -373,10 +373,14 @@ class Client:
         kinds: Sequence[m.SocketEventKind] = (),
         endpoint: str = "",
         recent: int = 0,
+        seconds: float | None = None,
     ) -> Iterator[m.WatchSocketsResponse]:
-        """Grafts, natives and denials as they happen, after at most `recent` of the past. It cannot be resumed."""
+        """Grafts, natives and denials as they happen, after at most `recent` of the past, for ever or for `seconds`.
+
+        It cannot be resumed.
+        """
         request = m.WatchSocketsRequest(parent=parent, kinds=kinds, endpoint=endpoint, recent=recent)
-        return self._transport.stream(m.WatchSocketsResponse, "SocketService/WatchSockets", request)
+        return self._transport.stream(m.WatchSocketsResponse, "SocketService/WatchSockets", request, seconds=seconds)
 
     def abort_sockets(
         self, parent: str, *, names: Sequence[str] = (), endpoint: str = "", everything: bool = False

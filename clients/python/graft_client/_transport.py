@@ -92,18 +92,21 @@ class Transport:
                 return found
         raise AssertionError("pauses() does not end")
 
-    def stream(self, answer: type[Answer], method: str, request: Message) -> Iterator[Answer]:
-        """What a method streams. There is no deadline, and nothing is repeated."""
+    def stream(
+        self, answer: type[Answer], method: str, request: Message, *, seconds: float | None = None
+    ) -> Iterator[Answer]:
+        """What a method streams, for ever or for so many seconds. Nothing is repeated."""
         invoke = self._channel.unary_stream(
             f"/graft.v1.{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        call = invoke(request)
+        call = invoke(request, timeout=seconds)
         try:
             yield from call
         except grpc.RpcError as error:
-            raise self.failure(error)[0] from None
+            if seconds is None or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise self.failure(error)[0] from None
         finally:
             call.cancel()
 

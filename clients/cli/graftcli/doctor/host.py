@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be seen on this machine, without graftd."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import platform
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from graftd.errors import GraftError
+
+Result = TypeVar("Result")
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
+_PT_INTERP = 3
+
+
+class Trial(NamedTuple):
+    """What became of a bind: 0, or an errno; `device` names a device that is not there."""
+
+    error: int = 0
+    device: str = ""
+
+
+class Process(NamedTuple):
+    """What is known of a process; None where it could not be read."""
+
+    command: str
+    cookie: int | None
+    has_library: bool | None
+    is_static: bool | None
+    is_go: bool
+    is_privileged: bool
+    can_configure: bool
+
+
+class Host:
+    """This machine. Tests have another one."""
+
+    proc = Path("/proc")
+    netns = Path("/run/netns")
+    modules = Path("/sys/module")
+
+    def kernel(self) -> str:
+        return platform.release()
+
+    def module_loaded(self) -> bool:
+        return (self.modules / "graft").is_dir()
+
+    def has_netns(self, name: str) -> bool:
+        return (self.netns / name).exists()
+
+    def exists(self, path: str) -> bool:
+        return Path(path).exists()
+
+    def has_process(self, pid: int) -> bool:
+        return (self.proc / str(pid)).is_dir()
+
+    def in_namespace(self, path: str | None, function: Callable[[], Result]) -> Result:
+        """What `function` returns in the namespace of a file; in this one without. PermissionError, GraftError."""
+        if path is None:
+            return function()
+        from graftd.kernel import netns
+
+        try:
+            fd = netns.open_selected(path)
+        except GraftError as error:
+            raise PermissionError(str(error)) from None
+        try:
+            return netns.call_in(fd, function)
+        finally:
+            os.close(fd)
+
+    def cookie(self, path: str | None) -> int | None:
+        """SO_NETNS_COOKIE of a namespace file; None where it may not be entered."""
+        try:
+            return self.in_namespace(path, _cookie)
+        except (OSError, GraftError):
+            return None
+
+    def try_bind(self, path: str | None, address: str, port: int, device: str, *, stream: bool) -> Trial:
+        """Bind as an endpoint would, and let go. PermissionError where the namespace may not be entered."""
+        return self.in_namespace(path, lambda: _try_bind(address, port, device, stream=stream))
+
+    def holder(self, path: str | None, port: int, *, stream: bool) -> str:
+        """Which process has the port, as `nginx (pid 12)`; "" where that is not to be seen."""
+        try:
+            inodes = self.in_namespace(path, lambda: _inodes(port, stream=stream))
+        except (OSError, GraftError):
+            return ""
+        return self._owner(inodes) if inodes else ""
+
+    def _owner(self, inodes: set[str]) -> str:
+        wanted = {f"socket:[{inode}]" for inode in inodes}
+        for folder in self.proc.iterdir():
+            if not folder.name.isdecimal():
+                continue
+            try:
+                links = {os.readlink(file) for file in (folder / "fd").iterdir()}
+                if links & wanted:
+                    return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
+            except OSError:
+                continue
+        return ""
+
+    def process(self, pid: int) -> Process | None:
+        """A process; None where there is none."""
+        folder = self.proc / str(pid)
+        try:
+            command = (folder / "comm").read_text().strip()
+        except OSError:
+            return None
+        executable = _executable(folder / "exe")
+        return Process(
+            command=command,
+            cookie=self.cookie(str(folder / "ns/net")),
+            has_library=_has_library(folder / "maps"),
+            is_static=executable[0],
+            is_go=executable[1],
+            is_privileged=_is_privileged(folder / "status"),
+            can_configure=self._can_configure(folder),
+        )
+
+    def _can_configure(self, folder: Path) -> bool:
+        """Whether it has in its bounding set what the module asks about, in the host's user namespace."""
+        try:
+            own = os.readlink(folder / "ns/user") == os.readlink(self.proc / "1/ns/user")
+            bounding = int(_status(folder / "status")["CapBnd"], 16)
+        except (OSError, KeyError, ValueError):
+            return False
+        return own and bool(bounding >> _CAP_NET_ADMIN & 1) and not bounding >> _CAP_SYS_ADMIN & 1
+
+
+def _cookie() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, 71, 8), "little")
+
+
+def _try_bind(address: str, port: int, device: str, *, stream: bool) -> Trial:
+    index = 0
+    if device:
+        try:
+            index = socket.if_nametoindex(device)
+        except OSError:
+            return Trial(errno.ENODEV, device)
+    six = ":" in address
+    kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
+    try:
+        with socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind) as probe:
+            if stream:
+                # What waits in TIME_WAIT holds nobody up.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port, 0, index) if six else (address, port))
+    except OSError as error:
+        return Trial(error.errno or errno.EIO)
+    return Trial()
+
+
+def _inodes(port: int, *, stream: bool) -> set[str]:
+    """Of the sockets that have a port in this thread's namespace: those that listen, and datagram ones."""
+    found = set()
+    for name in ("tcp", "tcp6") if stream else ("udp", "udp6"):
+        try:
+            lines = Path("/proc/thread-self/net", name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if int(words[1].rpartition(":")[2], 16) == port and (not stream or words[3] == "0A"):
+                found.add(words[9])
+    return found
+
+
+def _status(file: Path) -> dict[str, str]:
+    lines = (line.partition(":") for line in file.read_text().splitlines())
+    return {key: value.strip() for key, _, value in lines}
+
+
+def _is_privileged(file: Path) -> bool:
+    """Whether it runs with more rights than its user: real and effective ids differ."""
+    try:
+        status = _status(file)
+        return any(len(set(status[key].split()[:2])) > 1 for key in ("Uid", "Gid"))
+    except (OSError, KeyError):
+        return False
+
+
+def _has_library(file: Path) -> bool | None:
+    try:
+        return "libgraft.so" in file.read_text()
+    except OSError:
+        return None
+
+
+def _executable(file: Path) -> tuple[bool | None, bool]:
+    """Whether a program is static, and whether it is Go's."""
+    try:
+        with file.open("rb") as program, mmap.mmap(program.fileno(), 0, prot=mmap.PROT_READ) as content:
+            return _is_static(content), content.find(b"\xff Go buildinf:") >= 0
+    except (OSError, ValueError):
+        return None, False
+
+
+def _is_static(content: mmap.mmap) -> bool | None:
+    """An ELF program without an interpreter. None: no ELF of 64 bits."""
+    if content[:5] != b"\x7fELF\x02":
+        return None
+    order = "<" if content[5] == 1 else ">"
+    (start,) = struct.unpack_from(f"{order}Q", content, 32)
+    size, count = struct.unpack_from(f"{order}HH", content, 54)
+    kinds = (struct.unpack_from(f"{order}I", content, start + size * number)[0] for number in range(count))
+    return _PT_INTERP not in kinds
