@@ -8,9 +8,10 @@
  * namespace descriptor is no proof of anything. So a request must come from a
  * socket of a namespace that has the capability over itself and over the table's
  * namespace, and unless it is the initial one CAP_SYS_ADMIN too; an endpoint's
- * target is that very namespace; no namespace but the initial one rules its own
- * table; and a table that something was written into belongs to the namespace
- * that wrote it first, though the initial namespace may always write.
+ * target is that very namespace, or from the initial one any over which it has
+ * the capability; no namespace but the initial one rules its own table; and a
+ * table that something was written into belongs to the namespace that wrote it
+ * first, though the initial namespace may always write.
  */
 
 #include <linux/module.h>

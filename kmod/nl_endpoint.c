@@ -205,10 +205,42 @@ static int graft_nl_unix(struct graft_ep_conf *conf, struct nlattr **tb,
 }
 
 /*
+ * May a request name this target? The namespace that it comes from, it may. A
+ * descriptor of another is no proof of a right over it (SIOCGSKNS hands them
+ * out), so that is asked for, and a container is given no say at all.
+ */
+static int graft_nl_may_target(struct sk_buff *skb,
+			       const struct graft_nl_req *req,
+			       const struct net *target, struct nlattr *attr,
+			       struct netlink_ext_ack *extack)
+{
+	if (target == req->writer)
+		return 0;
+	if (req->writer != &init_net) {
+		NL_SET_ERR_MSG_ATTR(extack, attr,
+				    "the target must be the namespace of the netlink socket: ask from there, or from the initial namespace");
+		return -EPERM;
+	}
+	if (target == req->t->net) {
+		NL_SET_ERR_MSG_ATTR(extack, attr,
+				    "the target is the table's own namespace: name another, or let a rule say native");
+		return -EPERM;
+	}
+	/* a security module may tell this from the right over the initial one */
+	if (!netlink_ns_capable(skb, target->user_ns, CAP_NET_ADMIN)) {
+		NL_SET_ERR_MSG_ATTR(extack, attr,
+				    "CAP_NET_ADMIN is needed over the target's namespace");
+		return -EPERM;
+	}
+	return 0;
+}
+
+/*
  * The configuration in a request, its target held. What fails leaves nothing
  * behind.
  */
 static int graft_nl_conf(struct graft_ep_conf *conf, struct nlattr **tb,
+			 const struct graft_nl_req *req, struct sk_buff *skb,
 			 struct genl_info *info)
 {
 	struct net *target;
@@ -230,12 +262,10 @@ static int graft_nl_conf(struct graft_ep_conf *conf, struct nlattr **tb,
 				    "not a descriptor of a network namespace");
 		return PTR_ERR(target);
 	}
-	err = -EPERM;
-	if (target != genl_info_net(info)) {
-		NL_SET_ERR_MSG_ATTR(info->extack, tb[GRAFT_EP_A_TARGET_FD],
-				    "the target must be the namespace of the netlink socket: ask from there");
+	err = graft_nl_may_target(skb, req, target, tb[GRAFT_EP_A_TARGET_FD],
+				  info->extack);
+	if (err)
 		goto err_put;
-	}
 	err = conf->type == GRAFT_EP_UNIX ? graft_nl_unix(conf, tb, info) :
 					    graft_nl_internet(conf, tb, info);
 	if (err)
@@ -332,7 +362,7 @@ int graft_nl_endpoint_new(struct sk_buff *skb, struct genl_info *info)
 	err = graft_nl_begin(&req, skb, info, true);
 	if (err)
 		return err;
-	err = graft_nl_conf(&conf, tb, info);
+	err = graft_nl_conf(&conf, tb, &req, skb, info);
 	if (err)
 		goto out_unlock;
 	target = conf.target;

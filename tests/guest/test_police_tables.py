@@ -128,13 +128,6 @@ def test_a_target_that_is_not_the_writers(granted: Box) -> None:
     untouched(granted)
 
 
-def test_even_the_initial_namespace_grants_only_itself(granted: Box) -> None:
-    initial = granted.keep(Graft())
-    with fails(EPERM):
-        initial.endpoint(granted.ns.fd, **(FIELDS | {"target_fd": granted.world.host.fd}))
-    untouched(granted)
-
-
 def test_the_initial_namespace_may_write_any_table(granted: Box) -> None:
     initial = granted.keep(Graft())
     own = Namespace.initial()

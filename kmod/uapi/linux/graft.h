@@ -185,7 +185,7 @@ enum graft_ep_attr {
 	GRAFT_EP_A_PORT_LO,		/* u16; 0: any */
 	GRAFT_EP_A_PORT_HI,		/* u16; equal to LO: that port */
 	GRAFT_EP_A_PROTOCOLS,		/* u8, GRAFT_PROTO_*; absent: both */
-	GRAFT_EP_A_TARGET_FD,		/* u32: the target namespace, in requests */
+	GRAFT_EP_A_TARGET_FD,		/* u32, in requests: the target; init_net may name any */
 	GRAFT_EP_A_TARGET_COOKIE,	/* u64, in answers; 0: the target is gone */
 	GRAFT_EP_A_MARK,		/* u32: SO_MARK of its sockets */
 	GRAFT_EP_A_DEVICE,		/* string: of the target; binds its sockets */

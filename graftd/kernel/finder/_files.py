@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that stand for network namespaces: bind mounts of them, and those below /proc/PID/ns."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+from graftd.errors import NamespaceError
+
+CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+
+
+class Found:
+    """A network namespace, held open. To be closed soon: the namespace lives as long as this does."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @property
+    def fd(self) -> int:
+        """Valid until close."""
+        return self._fd
+
+    @property
+    def inode(self) -> tuple[int, int]:
+        """Device and inode: no other namespace has them while this is open, and another may have them afterwards."""
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
+
+    def duplicate(self) -> Found:
+        return Found(os.dup(self._fd))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Found:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_file(path: Path, what: str) -> Found | None:
+    """None: there is no file, or an empty one, which a namespace is about to be mounted on or was until now.
+
+    what: how an error calls the file. Raises NamespaceError for any other file. No device, pipe or
+    folder is opened to find that out.
+    """
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        return None
+    except OSError as error:
+        raise NamespaceError(f"{what} cannot be opened: {error.strerror}") from error
+    try:
+        status = os.fstat(place)
+        if not stat.S_ISREG(status.st_mode):
+            raise NamespaceError(f"{what} is no file of a network namespace: it is not even a regular file")
+        return _reopen(place, what, empty=status.st_size == 0)
+    finally:
+        os.close(place)
+
+
+def _reopen(place: int, what: str, *, empty: bool) -> Found | None:
+    try:
+        found = Found(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise NamespaceError(f"{what} cannot be opened: {error.strerror}") from error
+    try:
+        kind = fcntl.ioctl(found.fd, _NS_GET_NSTYPE)
+    except OSError as error:
+        found.close()
+        if empty and error.errno == errno.ENOTTY:
+            return None
+        raise NamespaceError(f"{what} is a file, and not one of a network namespace") from error
+    if kind != CLONE_NEWNET:
+        found.close()
+        raise NamespaceError(f"{what} is a namespace of another kind: name that of a network namespace")
+    return found
