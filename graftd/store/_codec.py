@@ -8,11 +8,11 @@ are not UTF-8 become escapes, which SQLite takes and Python reads back.
 
 from __future__ import annotations
 
-import contextlib
 import enum
+import functools
 import ipaddress
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -46,6 +46,7 @@ from graftd.model import (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 Fields = dict[str, Any]
@@ -114,23 +115,31 @@ def record(row: Row) -> Record:
 
 
 def namespace_record(row: Row) -> NamespaceRecord:
-    with _making_sense(row):
+    try:
         return NamespaceRecord(row.uid, *read_namespace(row.namespace, row.body), version(row))
+    except _NONSENSE as error:
+        raise _makes_no_sense(row, error) from error
 
 
 def endpoint_record(row: Row) -> EndpointRecord:
-    with _making_sense(row):
+    try:
         return EndpointRecord(row.namespace, row.uid, _read_endpoint(row.body), version(row))
+    except _NONSENSE as error:
+        raise _makes_no_sense(row, error) from error
 
 
 def rule_record(row: Row) -> RuleRecord[Rule]:
-    with _making_sense(row):
+    try:
         return RuleRecord(row.namespace, row.uid, rule_id(row), 0, _read_rule(row.body), version(row))
+    except _NONSENSE as error:
+        raise _makes_no_sense(row, error) from error
 
 
 def acl_record(row: Row) -> RuleRecord[AclRule]:
-    with _making_sense(row):
+    try:
         return RuleRecord(row.namespace, row.uid, rule_id(row), row.place, _read_acl_rule(row.body), version(row))
+    except _NONSENSE as error:
+        raise _makes_no_sense(row, error) from error
 
 
 _RECORDS: dict[int, Callable[[Row], Record]] = {
@@ -146,20 +155,25 @@ def rule_id(row: Row) -> str:
 
 
 def version(row: Row) -> Version:
-    return Version(row.revision, to_time(row.created), to_time(row.updated))
+    return _version(row.revision, row.created, row.updated)
 
 
-@contextlib.contextmanager
-def _making_sense(row: Row) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        what = f"what the database holds of namespace '{row.namespace}', revision {row.revision}, makes no sense"
-        why = f"{type(error).__name__}: {error}"
-        raise StoreDamagedError(
-            f"{what} ({why}): stop graftd, put the newest backup in the database's place, and start graftd again",
-            detail=f"{what}: {why}",
-        ) from error
+@functools.lru_cache(maxsize=1024)
+def _version(revision: int, created: int, updated: int) -> Version:
+    """One for all that a transaction changed."""
+    return Version(revision, to_time(created), to_time(updated))
+
+
+_NONSENSE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+
+
+def _makes_no_sense(row: Row, error: Exception) -> StoreDamagedError:
+    what = f"what the database holds of namespace '{row.namespace}', revision {row.revision}, makes no sense"
+    why = f"{type(error).__name__}: {error}"
+    return StoreDamagedError(
+        f"{what} ({why}): stop graftd, put the newest backup in the database's place, and start graftd again",
+        detail=f"{what}: {why}",
+    )
 
 
 # Writing: a body for each value
@@ -270,87 +284,95 @@ def _put_network(fields: Fields, network: Network | None) -> None:
 
 
 def read_namespace(name: str, body: str) -> tuple[Namespace, NetnsIdentity | None]:
-    with _fields(body) as fields:
-        identity, freeze = fields.pop("identity", None), fields.pop("freeze", None)
-        namespace = Namespace(
-            name,
-            _read_selector(fields.pop("selector")),
-            TableLimits(**fields.pop("limits", {})),
-            _read_texts(fields, "labels"),
-            _read_texts(fields, "annotations"),
-            None if freeze is None else Freeze(freeze),
-        )
+    fields = _fields(body)
+    identity, freeze = fields.pop("identity", None), fields.pop("freeze", None)
+    namespace = Namespace(
+        name,
+        _read_selector(fields.pop("selector")),
+        TableLimits(**fields.pop("limits", {})),
+        fields.pop("labels", {}),
+        fields.pop("annotations", {}),
+        None if freeze is None else Freeze(freeze),
+    )
+    _check_read(fields)
     return namespace, None if identity is None else NetnsIdentity(*identity)
 
 
 def _read_endpoint(body: str) -> TargetedEndpoint:
-    with _fields(body) as fields:
-        address, ports = fields.pop("address", None), fields.pop("ports", None)
-        target, labels = fields.pop("target", ""), _read_texts(fields, "labels")
-        endpoint = Endpoint(
-            name=fields.pop("name"),
-            type=EndpointType(fields.pop("type")),
-            address=None if address is None else ipaddress.ip_address(address),
-            ports=None if ports is None else PortRange(*ports),
-            protocols=_read_protocols(fields),
-            path=fields.pop("path", "").encode("latin-1"),
-            mark=fields.pop("mark", 0),
-            device=fields.pop("device", ""),
-            max_sockets=fields.pop("max_sockets", 0),
-            privileged=fields.pop("privileged", False),
-        )
-    return TargetedEndpoint(endpoint, target, labels)
+    fields = _fields(body)
+    address, ports = fields.pop("address", None), fields.pop("ports", None)
+    endpoint = Endpoint(
+        name=fields.pop("name"),
+        type=EndpointType(fields.pop("type")),
+        address=None if address is None else ipaddress.ip_address(address),
+        ports=None if ports is None else PortRange(*ports),
+        protocols=_read_protocols(fields),
+        path=fields.pop("path", "").encode("latin-1"),
+        mark=fields.pop("mark", 0),
+        device=fields.pop("device", ""),
+        max_sockets=fields.pop("max_sockets", 0),
+        privileged=fields.pop("privileged", False),
+    )
+    value = TargetedEndpoint(endpoint, fields.pop("target", ""), fields.pop("labels", {}))
+    _check_read(fields)
+    return value
 
 
 def _read_rule(body: str) -> Rule:
-    with _fields(body) as fields:
-        return Rule(
-            direction=Direction(fields.pop("direction")),
-            verdict=Verdict(fields.pop("verdict")),
-            network=_read_network(fields),
-            protocols=_read_protocols(fields),
-            ports=PortRange(*fields.pop("ports")),
-            endpoint=fields.pop("endpoint", ""),
-        )
+    fields = _fields(body)
+    rule = Rule(
+        direction=Direction(fields.pop("direction")),
+        verdict=Verdict(fields.pop("verdict")),
+        network=_read_network(fields),
+        protocols=_read_protocols(fields),
+        ports=PortRange(*fields.pop("ports")),
+        endpoint=fields.pop("endpoint", ""),
+    )
+    _check_read(fields)
+    return rule
 
 
 def _read_acl_rule(body: str) -> AclRule:
-    with _fields(body) as fields:
-        uids, gids, ports = fields.pop("uids", None), fields.pop("gids", None), fields.pop("ports", None)
-        return AclRule(
-            allow=fields.pop("allow"),
-            endpoint=fields.pop("endpoint", ""),
-            verbs=Verbs(fields.pop("verbs", Verbs.BOTH)),
-            uids=None if uids is None else IdRange(*uids),
-            gids=None if gids is None else IdRange(*gids),
-            own_ids=fields.pop("own_ids", False),
-            network=_read_network(fields),
-            ports=None if ports is None else PortRange(*ports),
-            protocols=_read_protocols(fields),
-            local=fields.pop("local", False),
-        )
-
-
-@contextlib.contextmanager
-def _fields(body: str) -> Iterator[Fields]:
-    """A body's fields, each to be taken out: one that is left is a newer graftd's."""
-    fields: Fields = json.loads(body)
-    yield fields
-    if fields:
-        raise ValueError(f"this graftd knows no field {', '.join(fields)}")
+    fields = _fields(body)
+    uids, gids, ports = fields.pop("uids", None), fields.pop("gids", None), fields.pop("ports", None)
+    rule = AclRule(
+        allow=fields.pop("allow"),
+        endpoint=fields.pop("endpoint", ""),
+        verbs=Verbs(fields.pop("verbs", Verbs.BOTH)),
+        uids=None if uids is None else IdRange(*uids),
+        gids=None if gids is None else IdRange(*gids),
+        own_ids=fields.pop("own_ids", False),
+        network=_read_network(fields),
+        ports=None if ports is None else PortRange(*ports),
+        protocols=_read_protocols(fields),
+        local=fields.pop("local", False),
+    )
+    _check_read(fields)
+    return rule
 
 
 def read_freeze(text: str | None) -> Freeze | None:
     return None if text is None else Freeze(json.loads(text))
 
 
+def _fields(body: str) -> Fields:
+    """A body's fields, each to be taken out."""
+    fields: Fields
+    fields, end = _decode(body)
+    if end != len(body):
+        raise ValueError("something follows the end")
+    return fields
+
+
+def _check_read(fields: Fields) -> None:
+    """Refuse a field that is left: it is a newer graftd's."""
+    if fields:
+        raise ValueError(f"this graftd knows no field {', '.join(fields)}")
+
+
 def _read_selector(parts: list[Any]) -> Selector:
     kind, value, *ticks = parts
     return Selector(SelectorKind(kind), value, *ticks)
-
-
-def _read_texts(fields: Fields, name: str) -> Mapping[str, str]:
-    return dict(fields.pop(name, {}))
 
 
 def _read_network(fields: Fields) -> Network | None:
@@ -359,4 +381,5 @@ def _read_network(fields: Fields) -> Network | None:
 
 
 def _read_protocols(fields: Fields) -> Protocols:
-    return Protocols(fields.pop("protocols", Protocols.BOTH))
+    number = fields.pop("protocols", None)
+    return Protocols.BOTH if number is None else Protocols(number)
