@@ -21,7 +21,7 @@ from graftd.store import _log, _remembered, _schema
 from graftd.store._connection import Database, busy, check_content, failure, open_writer, place_failure
 from graftd.store._view import View
 
-_PAGES_AT_ONCE = 256
+_PAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from graftd.model import (
     Direction,
     Endpoint,
     EndpointType,
+    Freeze,
     IdRange,
     Namespace,
     NetnsIdentity,
@@ -20,6 +21,7 @@ from graftd.model import (
     Rule,
     Selector,
     SelectorKind,
+    TableLimits,
     TableSettings,
     TargetedEndpoint,
     Verbs,
@@ -111,6 +113,7 @@ acl_rules = st.booleans().flatmap(
     )
 )
 settings = st.builds(
+    TableLimits,
     TableSettings,
     max_sockets=st.none() | numbers,
     max_ephemeral=st.none() | numbers,
@@ -125,7 +128,12 @@ selectors = (
         value=words(255).map(lambda word: word.replace("/", "_")).filter(lambda word: word not in (".", "..")),
     )
     | words(4094).map(lambda word: Selector(SelectorKind.PATH, f"/{word}"))
-    | st.integers(1, 2**22).map(lambda pid: Selector(SelectorKind.PID, str(pid)))
+    | st.builds(
+        Selector,
+        kind=st.just(SelectorKind.PID),
+        value=st.integers(1, 2**22).map(str),
+        start_ticks=st.integers(0, 2**63 - 1),
+    )
     | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True).map(
         lambda name: Selector(SelectorKind.CONTAINER, name)
     )
@@ -133,17 +141,23 @@ selectors = (
         lambda name: Selector(SelectorKind.UNIT, name)
     )
 )
-targeted = st.builds(TargetedEndpoint, endpoint=endpoints, target=st.none() | selectors)
-labels = st.dictionaries(
-    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,20}", fullmatch=True),
-    st.text(max_size=20).filter(lambda text: text.isprintable()),
-    max_size=3,
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+keys = st.from_regex(r"[a-z0-9._/-]{1,20}", fullmatch=True)
+labels = st.dictionaries(keys, st.from_regex(r"[A-Za-z0-9._/-]{0,20}", fullmatch=True), max_size=3)
+targeted = st.builds(TargetedEndpoint, endpoint=endpoints, target=st.just("") | names, labels=labels)
+limits = st.builds(
+    TableLimits,
+    max_sockets=st.none() | numbers,
+    max_ephemeral=st.none() | numbers,
+    max_endpoints=st.none() | numbers,
 )
 namespaces = st.builds(
     Namespace,
-    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True),
+    name=names,
     selector=selectors,
-    settings=settings,
+    limits=limits,
     labels=labels,
+    annotations=st.dictionaries(keys, st.text(max_size=20), max_size=3),
+    freeze=st.none() | st.builds(Freeze, reason=st.text(max_size=20)),
 )
 identities = st.builds(NetnsIdentity, boot_id=st.uuids().map(str), cookie=st.integers(1, 2**64 - 1))

@@ -30,9 +30,11 @@ def run(path: Path, failpoint: str) -> None:
         while True:
             number += 1
             armed = number % 5 == 0
+            name = f"n{number % NAMESPACES}"
             with store.transaction() as transaction:
-                transaction.apply(namespace(f"n{number % NAMESPACES}"), content(number, size=5 + number % 7))
-                transaction.create_endpoint("single", endpoint(f"s{number}"), request_id=f"id-{number}")
+                transaction.apply(namespace(name), name, content(number, size=5 + number % 7))
+                transaction.create_endpoint("single", endpoint(f"s{number}"))
+                transaction.remember("0", f"id-{number}", b"", b"")
             print(number, flush=True)
 
 

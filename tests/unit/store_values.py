@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Short ways to say what the store's tests put into it."""
 
+import itertools
+from collections.abc import Callable
 from ipaddress import IPv4Address, ip_network
 
 from graftd.model import (
@@ -8,6 +10,7 @@ from graftd.model import (
     Direction,
     Endpoint,
     EndpointType,
+    Identified,
     Namespace,
     NamespaceContent,
     PortRange,
@@ -23,9 +26,10 @@ def namespace(name: str = "web", **labels: str) -> Namespace:
     return Namespace(name, Selector(SelectorKind.NETNS, name), labels=labels)
 
 
-def endpoint(name: str, mark: int = 0) -> TargetedEndpoint:
+def endpoint(name: str, mark: int = 0, target: str = "") -> TargetedEndpoint:
     address = IPv4Address("10.0.0.2")
-    return TargetedEndpoint(Endpoint(name, EndpointType.IPV4, address=address, ports=PortRange.single(80), mark=mark))
+    made = Endpoint(name, EndpointType.IPV4, address=address, ports=PortRange.single(80), mark=mark)
+    return TargetedEndpoint(made, target)
 
 
 def rule(port: int, to: str = "", direction: Direction = Direction.INGRESS) -> Rule:
@@ -39,16 +43,29 @@ def acl(number: int, *, allow: bool = True) -> AclRule:
 
 
 def content(mark: int, size: int = 20) -> NamespaceContent:
-    """All of one mark, so that half of it shows."""
+    """All of one mark, so that half of it shows: `size` endpoints, 6 rules, 3 ACL rules, in the order of their ids."""
+    to = f"to-{mark}"
     return NamespaceContent(
         endpoints=tuple(endpoint(f"e{number:02}", mark) for number in range(size)),
-        ingress=tuple(rule(port, f"to-{mark}") for port in range(1, 4)),
-        egress=tuple(rule(port, f"to-{mark}", Direction.EGRESS) for port in range(1, 4)),
-        acl=tuple(AclRule(allow=True, endpoint=f"to-{mark}", network=acl(number).network) for number in range(3)),
+        rules=tuple(
+            Identified(f"{direction.word}-{port}", rule(port, to, direction))
+            for direction in reversed(Direction)
+            for port in range(1, 4)
+        ),
+        acl=tuple(
+            Identified(f"a{number}", AclRule(allow=True, endpoint=to, network=acl(number).network))
+            for number in range(3)
+        ),
     )
 
 
 def marks(found: NamespaceContent) -> set[int]:
     """The marks of which a content is made."""
-    names = [rule.endpoint for rule in (*found.ingress, *found.egress)] + [rule.endpoint for rule in found.acl]
-    return {one.endpoint.mark for one in found.endpoints} | {int(name.removeprefix("to-")) for name in names}
+    names = [one.rule.endpoint for one in found.rules or ()] + [one.rule.endpoint for one in found.acl or ()]
+    return {one.endpoint.mark for one in found.endpoints or ()} | {int(name.removeprefix("to-")) for name in names}
+
+
+def numbered_uids() -> Callable[[], str]:
+    """Uids that tell in which order they were given."""
+    numbers = itertools.count(1)
+    return lambda: f"00000000-0000-4000-8000-{next(numbers):012}"

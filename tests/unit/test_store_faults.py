@@ -45,7 +45,7 @@ def filled(path: Path) -> None:
 
 def fill(store: Store, mark: int, size: int = 200) -> None:
     with store.transaction() as transaction:
-        transaction.apply(namespace(), content(mark, size))
+        transaction.apply(namespace(), "web", content(mark, size))
 
 
 def held(store: Store) -> tuple[int, set[int]]:
@@ -96,7 +96,7 @@ def test_a_full_database_ends_a_transaction_whoever_catches_it(tmp_path: Path) -
     def go_on_regardless(store: Store) -> None:
         with store.transaction() as transaction:
             with pytest.raises(StoreFullError):
-                transaction.apply(namespace(), content(2, size=2000))
+                transaction.apply(namespace(), "web", content(2, size=2000))
             # SQLite has rolled back by now: what came next would be kept by itself.
             with contextlib.suppress(StoreError):
                 transaction.create_endpoint("web", endpoint("last"))
@@ -317,7 +317,7 @@ def test_places_where_no_database_can_be(tmp_path: Path) -> None:
     [(errno.ENOSPC, StoreFullError), (errno.EDQUOT, StoreFullError), (errno.ENAMETOOLONG, StoreUnavailableError)],
 )
 def test_a_file_that_cannot_be_made(tmp_path: Path, number: int, error: type[Exception]) -> None:
-    assert isinstance(_connection._place_failure(tmp_path / "db", OSError(number, os.strerror(number))), error)
+    assert isinstance(_connection.place_failure(tmp_path / "db", OSError(number, os.strerror(number))), error)
     with pytest.raises(StoreUnavailableError, match="cannot be made: File name too long"):
         Store.open(tmp_path / ("a" * 300))
 
