@@ -5,7 +5,9 @@ from errno import EBUSY
 
 
 class GraftError(Exception):
-    """Anything that graftd or its clients report to a person."""
+    """Anything that graftd or its clients report to a person. index: of a batch, the part that it is about."""
+
+    index: int | None = None
 
 
 class KernelError(GraftError):
@@ -176,8 +178,8 @@ class TablesClaimedError(KernelError):
 
 
 class StepRefusedError(KernelError):
-    """The kernel refused a part of a change, and nothing of the change was kept. namespace, endpoint: what that part was
-    about; endpoint "" for something else of the namespace."""
+    """The kernel refused a part of a change, and nothing of the change was kept. namespace, endpoint: what that
+    part was about; endpoint "" for something else of the namespace."""
 
     def __init__(self, error: KernelError, *, namespace: str, endpoint: str = "") -> None:
         super().__init__(error.errno, error.message, error.attribute)

@@ -59,6 +59,9 @@ class Finder(Protocol):
     def own(self) -> NetnsIdentity:
         """The namespace that graftd runs in."""
 
+    def hints(self, cookies: frozenset[int]) -> dict[int, list[Selector]]:
+        """Selectors that select these network namespaces, as far as names and files tell of any."""
+
 
 class Kernel(Protocol):
     """The module. fd: a descriptor of a table's namespace.

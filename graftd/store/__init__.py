@@ -3,7 +3,7 @@
 
 from graftd.store._restore import CopyInfo
 from graftd.store._transaction import Limits, Transaction
-from graftd.store._view import Snapshot, View
+from graftd.store._view import ALL, Snapshot, View
 from graftd.store.store import Store
 
-__all__ = ["CopyInfo", "Limits", "Snapshot", "Store", "Transaction", "View"]
+__all__ = ["ALL", "CopyInfo", "Limits", "Snapshot", "Store", "Transaction", "View"]

@@ -52,6 +52,10 @@ def trim(database: Database, *, kept: int, kept_bytes: int, since: int) -> None:
     database.run("DELETE FROM request WHERE sequence < ?", (newest if found is None else found[0],))
 
 
+def forget(database: Database, caller: str, request_id: str) -> None:
+    database.run("DELETE FROM request WHERE caller = ? AND id = ?", (caller, request_id))
+
+
 def clear(database: Database) -> None:
     database.run("DELETE FROM request")
 

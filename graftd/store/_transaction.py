@@ -131,6 +131,12 @@ class Transaction(View):
         _remembered.remember(self._database, request, self._writer.now, answer)
         self._remembers = True
 
+    @_writes
+    def forget(self, caller: str, request_id: str) -> None:
+        """Drop a remembered answer, of a change that was taken back."""
+        _remembered.forget(self._database, caller, request_id)
+        self._remembers = True
+
     # Namespaces
 
     @_writes

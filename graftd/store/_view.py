@@ -21,6 +21,7 @@ from graftd.store._connection import Database
 from graftd.store._remembered import Request
 
 PAGE = 1000
+ALL = 2**62  # a limit that no namespace reaches
 EVERYTHING = -1  # SQLite's word for no limit
 
 _RECORD = "uid, body, revision, created, updated"
@@ -55,6 +56,13 @@ class View:
         """The oldest after which all changes can be told."""
         self._check_open()
         return _log.oldest(self._database)
+
+    @property
+    def schema_version(self) -> int:
+        """The number of the database's schema."""
+        self._check_open()
+        (version,) = self._database.one("PRAGMA user_version")
+        return int(version)
 
     @property
     def history_id(self) -> str:
