@@ -6,6 +6,8 @@
 PYTHON ?= python3
 PYTHON_DIR ?= /usr/lib/python3/dist-packages
 TESTS_DIR ?= /usr/lib/graft/tests
+UNIT_DIR ?= /usr/lib/systemd/system
+GRPC_PYTHON_PLUGIN ?= /usr/bin/grpc_python_plugin
 CFLAGS ?= -O2 -g -Wall -Wextra -Werror
 # Running the project leaves nothing behind in its folders.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -14,6 +16,10 @@ export PYTHONDONTWRITEBYTECODE := 1
 driver := PYTHONPATH=tests $(PYTHON) -m
 bench_sources := $(wildcard tests/bench/*.c)
 bench_programs := $(bench_sources:%.c=build/%)
+
+python_dir = $(DESTDIR)$(PYTHON_DIR)
+python_packages := graftd clients/cli/ip_graft $(wildcard clients/cli/graftcli clients/python/graft_client)
+protos = $(shell find proto/graft -name '*.proto')
 
 .PHONY: help
 help: ## list the commands
@@ -50,14 +56,21 @@ stubs: prepare ## Python of proto/, into build/stubs, for the tests and the type
 clean: ## remove what was built in the tree; the lab's cache stays
 	rm -rf build .venv
 
-# 'make install DESTDIR=stage' is what the lab puts into its guests; it runs inside the guest's own root.
+# 'make install DESTDIR=stage' is what the lab puts into its guests; it runs inside the guest's own root, whose protoc
+# makes the Python of proto/.
 .PHONY: install
 install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for the module
-	install -d $(DESTDIR)$(PYTHON_DIR)
-	cp -r graftd clients/cli/ip_graft $(DESTDIR)$(PYTHON_DIR)/
+	install -d $(python_dir)
+	cp -r $(python_packages) $(python_dir)/
+	protoc -I proto --python_out=$(python_dir) --grpc_python_out=$(python_dir) \
+		--plugin=protoc-gen-grpc_python=$(GRPC_PYTHON_PLUGIN) $(protos)
 	$(PYTHON) -m compileall -q --invalidation-mode checked-hash -s "$(DESTDIR)" \
-		$(DESTDIR)$(PYTHON_DIR)/graftd $(DESTDIR)$(PYTHON_DIR)/ip_graft
+		$(addprefix $(python_dir)/,$(notdir $(python_packages)) graft)
 	install -D clients/cli/ip-graft $(DESTDIR)/usr/sbin/ip-graft
+	install -D packaging/bin/graftd $(DESTDIR)/usr/sbin/graftd
+	$(if $(wildcard clients/cli/graftcli),install -D packaging/bin/graftcli $(DESTDIR)/usr/bin/graftcli)
+	install -d $(DESTDIR)$(UNIT_DIR)
+	install -m 644 packaging/systemd/* $(DESTDIR)$(UNIT_DIR)/
 	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
 
 .PHONY: install-tests

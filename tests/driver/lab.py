@@ -27,13 +27,14 @@ _MEANINGS = {
 class Guest:
     """A kind of guest, in the words of the lab's own options; ``timeout`` is in seconds.
 
-    A guest that is ``timed`` has one processor, and goes before whatever else the machine does: with two, how the
-    machine spreads them decides more than what runs on them.
+    Only one with ``service`` has systemd and graftd. A guest that is ``timed`` has one processor, and goes before
+    whatever else the machine does: with two, how the machine spreads them decides more than what runs on them.
     """
 
     suite: str = "trixie"
     kernel: str = "stock"
     icount: bool = False
+    service: bool = False
     timed: bool = False
     timeout: float = 600.0
 
@@ -47,6 +48,7 @@ class Guest:
         words = ["nice", "-n", "-10"] if self.timed else []
         words += [str(_LAB), "run", "--suite", self.suite, "--kernel", self.kernel]
         words += ["--timeout", str(self.timeout), "--share", str(share)]
+        words += [] if self.service else ["--bare"]
         words += ["--icount"] if self.icount else []
         words += ["--cpus", "1"] if self.timed else []
         words += ["--", "env", "PYTHONPATH=/usr/src/graft:/usr/src/graft/tests", *command]

@@ -42,7 +42,7 @@ def _main() -> int:
     names = sys.argv[1:] or [name for name, suite in SUITES.items() if suite.part_of_all]
     if names == ["list"]:
         for suite in SUITES.values():
-            print(f"{suite.name:12} {suite.title}")
+            print(f"{suite.name:16} {suite.title}")
         return 0
     unknown = [name for name in names if name not in SUITES]
     if unknown:

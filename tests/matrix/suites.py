@@ -17,6 +17,12 @@ FOLDER = BUILD / "test"
 
 _REPORT = "junit.xml"
 _GUEST_TESTS = "/usr/src/graft/tests/guest"
+_SERVICE_TESTS = "/usr/src/graft/tests/service"
+_UNIT_TESTS = "/usr/src/graft/tests/unit"
+# What the unit tests begin with that are of the project's own tools, or compile: they say nothing of a guest's Python.
+_NOT_IN_GUESTS = ("bench", "check", "driver", "figures", "install", "lab", "matrix", "preload")
+# Not build/stubs: a guest has its own.
+_IN_GUESTS = ("-o", "pythonpath=. clients/cli clients/python tests")
 # How often each race is run: less often where the module's code is another suite's, or the kernel does the looking.
 _RACES = 150
 _FEWER_RACES = 50
@@ -67,6 +73,25 @@ def guest_tests(guest: Guest, races: int = _RACES) -> Run:
 
     def run(folder: Path, log: IO[str]) -> Counts:
         return _guest_pytest(guest, folder, log, [_GUEST_TESTS], environment=[f"GRAFT_RACE_LOOPS={races}"])
+
+    return run
+
+
+def service_tests(guest: Guest) -> Run:
+    """Return a run of the tests of tests/service in such a guest."""
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        return _guest_pytest(guest, folder, log, [_SERVICE_TESTS])
+
+    return run
+
+
+def unit_tests_inside(guest: Guest) -> Run:
+    """Return a run of the unit tests of what is installed, by the guest's own Python and libraries."""
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        left_out = [f"--ignore-glob=*/test_{name}*" for name in _NOT_IN_GUESTS]
+        return _guest_pytest(guest, folder, log, [_UNIT_TESTS, *_IN_GUESTS, *left_out])
 
     return run
 
@@ -131,6 +156,12 @@ SUITES = {
         Suite("guest-6.12", "kernel 6.12 of Debian 13", guest_tests(Guest(suite="trixie", timeout=2400.0))),
         Suite("guest-7.3", "kernel 7.3 of Debian 13's backports",
               guest_tests(Guest(suite="trixie-backports", timeout=2400.0), _FEWER_RACES)),
+        Suite("service", "graftd under systemd, on Debian 13", service_tests(Guest(service=True, timeout=2400.0)),
+              part_of_all=False),
+        Suite("service-bookworm", "graftd under systemd, on Debian 12",
+              service_tests(Guest(suite="bookworm", service=True, timeout=2400.0)), part_of_all=False),
+        Suite("unit-bookworm", "unit tests of graftd with the libraries of Debian 12",
+              unit_tests_inside(Guest(suite="bookworm", timeout=2400.0)), part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
         Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),

@@ -27,7 +27,22 @@ case "$*" in
 	exit 100 ;;
 esac
 """
-TOOLS = ("bash", "cat", "dirname", "flock", "gcc", "git", "grep", "make", "mktemp", "musl-gcc", "python3", "rm", "tail")
+TOOLS = (
+    "bash",
+    "cat",
+    "dirname",
+    "flock",
+    "gcc",
+    "git",
+    "grep",
+    "make",
+    "mktemp",
+    "musl-gcc",
+    "pkg-config",
+    "python3",
+    "rm",
+    "tail",
+)
 
 
 @pytest.fixture(name="path")

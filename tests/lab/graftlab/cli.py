@@ -89,6 +89,7 @@ def _request(options: argparse.Namespace) -> session.Request:
         kernel=options.kernel,
         command=command,
         icount=options.icount,
+        service=not options.bare,
         load_module=not options.no_module,
         share=share,
         timeout=options.timeout or (math.inf if shell else _RUN_SECONDS),

@@ -29,6 +29,27 @@ _DEBUG_CONFIG = _GUEST_FILES.parent / "debug.config"
 _TREE_FOLDER = "/usr/src/graft"
 _SHARE_FOLDER = "/mnt/share"
 _RETRIES_FILE = "retries"
+_UNITS = "lab/stage/run/systemd/system"
+_SERVICE = "usr/lib/systemd/system/graftd.service"
+# The console is the kernel's, and nobody logs in there. An empty machine id would enable whatever is installed; what
+# a first boot does to caches takes a quarter of a minute.
+_SYSTEMD_ARGUMENTS = (
+    "systemd.show_status=no",
+    "systemd.getty_auto=no",
+    "systemd.machine_id=67726166742d6c61622067756573742e",
+    "systemd.condition_needs_update=no",
+)
+# What a guest has no use for, and an emulated boot waits for: a third of it.
+_MASKED_UNITS = (
+    "systemd-udev-trigger.service",
+    "systemd-logind.service",
+    "systemd-binfmt.service",
+    "getty@tty1.service",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "sys-kernel-config.mount",
+    "sys-fs-fuse-connections.mount",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,7 @@ class Request:
     kernel: str
     command: tuple[str, ...]
     icount: bool = False
+    service: bool = True
     load_module: bool = True
     share: Path | None = None
     timeout: float = 600.0
@@ -125,7 +147,7 @@ def _boot(cache: Cache, request: Request, prepared: Prepared, checkout: tree.Tre
             memory_mib=request.memory_mib,
             icount=request.icount,
             shares=tuple(shares),
-            append=request.append,
+            append=(*_systemd_arguments(request, prepared), *request.append),
             console=folder / "console",
         )
         kvm = not request.icount and qemu.kvm_works(cache, prepared.qemu)
@@ -140,6 +162,16 @@ def _boot(cache: Cache, request: Request, prepared: Prepared, checkout: tree.Tre
         return Guest(prepared.qemu, machine, kvm=kvm, timeout=request.timeout, sinks=sinks).run()
 
 
+def _with_service(request: Request, prepared: Prepared) -> bool:
+    return request.service and prepared.stage is not None and (prepared.stage / _SERVICE).exists()
+
+
+def _systemd_arguments(request: Request, prepared: Prepared) -> tuple[str, ...]:
+    if not _with_service(request, prepared):
+        return ()
+    return (*_SYSTEMD_ARGUMENTS, *(["modules_load=graft"] if request.load_module and prepared.module else []))
+
+
 def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Share]) -> bytes:
     """Return the part of the initramfs that belongs to one run: the job and the installed tree."""
     archive = Archive()
@@ -147,12 +179,14 @@ def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Sha
     archive.file("lab/job/symbols.awk", (_GUEST_FILES / "symbols.awk").read_bytes())
     archive.file("lab/job/symbols", b"")
     archive.file("lab/job/command", f"exec {shlex.join(request.command)}\n".encode(), 0o644)
+    service = _with_service(request, prepared)
     mounts = []
     for share in shares:
         cache_mode = "cache=none" if share.writable else "cache=loose,ro"
         mounts.append(f"{share.tag}:{share.guest_folder}:{cache_mode}")
     job = {
         "lab_module": "load" if request.load_module and prepared.module else "leave",
+        "lab_service": "yes" if service else "no",
         "lab_shares": " ".join(mounts),
         "lab_shell": "yes" if request.shell else "no",
         "lab_leaks": "yes" if prepared.kernel.debug else "no",
@@ -161,6 +195,11 @@ def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Sha
     text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in job.items())
     archive.file("lab/job/job", text.encode())
     archive.folder("lab/stage")
+    if service:
+        archive.file(f"{_UNITS}/lab.service", (_GUEST_FILES / "lab.service").read_bytes())
+        archive.link(f"{_UNITS}/sysinit.target.wants/lab.service", "../lab.service")
+        for name in _MASKED_UNITS:
+            archive.link(f"{_UNITS}/{name}", "/dev/null")
     if prepared.stage:
         archive.tree("lab/stage", prepared.stage)
     modules_folder = f"lab/stage/usr/lib/modules/{prepared.kernel.version}"

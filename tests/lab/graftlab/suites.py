@@ -16,9 +16,11 @@ GUEST_PACKAGES = (
     # programs that are grafted unmodified
     "iperf3", "sockperf", "curl", "nginx-light", "redis-server", "redis-tools",
     # Python
-    "python3", "python3-pyroute2", "python3-yaml", "python3-pytest",
+    "python3", "python3-pyroute2", "python3-grpcio", "python3-protobuf", "python3-structlog", "python3-systemd",
+    "python3-yaml", "python3-pytest", "python3-hypothesis", "sqlite3",
     # building
     "gcc", "libc6-dev", "musl-tools", "make", "liburing-dev", "libbpf-dev", "pkgconf",
+    "protobuf-compiler", "protobuf-compiler-grpc", "libprotobuf-dev",
     # wanted by the kernel packages; never run
     "initramfs-tools",
 )  # fmt: skip

@@ -19,7 +19,13 @@ from .progress import Progress
 # What 'make install' reads, whole folders and C programs; a change elsewhere installs nothing anew.
 _INSTALLED_FROM = ("Makefile", "pyproject.toml", "proto", "graftd", "clients", "packaging", "kmod/uapi")
 _PROGRAMS_FROM = ("tests/guest", "tests/bench")
-_MAKE = ("make", "-C", "/mnt/tree", "DESTDIR=/mnt/stage", "install", "install-tests")
+# Then units are enabled, those that the service's own unit names as well.
+_INSTALL = """
+make -C /mnt/tree DESTDIR=/mnt/stage install install-tests
+if [ -e /mnt/stage/usr/lib/systemd/system/graftd.service ]; then
+    systemctl --root=/mnt/stage enable graftd.service
+fi
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def stage(cache: Cache, tree: Tree, root: Path) -> Path | None:
         return None
     files = tree.files(*_INSTALLED_FROM)
     files += [path for path in tree.files(*_PROGRAMS_FROM) if path.suffix in {".c", ".h"} or path.name == "Makefile"]
-    recipe = {"root": root.name, "files": files_key(tree.path, files), "how": _MAKE}
+    recipe = {"root": root.name, "files": files_key(tree.path, files), "how": _INSTALL}
     name = root.name.rpartition("@")[0]
 
     def build(path: Path) -> None:
@@ -74,7 +80,7 @@ def stage(cache: Cache, tree: Tree, root: Path) -> Path | None:
             work = Path(scratch)
             tree.copy(files, work / "tree")
             (work / "stage").mkdir()
-            done = roots.run_inside(root, work, _MAKE, log=progress.detail)
+            done = roots.run_inside(root, work, ["sh", "-ec", _INSTALL], log=progress.detail)
             if done.returncode != 0:
                 raise LabError(f"'make install install-tests' failed in {name}:\n{done.stdout.rstrip()}")
             shutil.copytree(work / "stage", path, symlinks=True)

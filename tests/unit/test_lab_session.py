@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a guest of the lab has systemd and graftd, and when it is bare."""
+
+from pathlib import Path
+
+import pytest
+
+from driver import lab
+from lab.graftlab import cli, session
+from lab.graftlab.kernels import Kernel
+
+UNIT = "usr/lib/systemd/system/graftd.service"
+
+
+def prepared(folder: Path, *, unit: bool) -> session.Prepared:
+    """What a guest is started from, whose tree installs graftd's unit or does not."""
+    stage = folder / "stage"
+    (stage / UNIT).parent.mkdir(parents=True)
+    if unit:
+        (stage / UNIT).touch()
+    (folder / "module" / "installed").mkdir(parents=True)
+    kernel = Kernel(version="6.1-test", key="key", image=folder, initramfs=folder)
+    return session.Prepared(qemu=[], disk=folder, kernel=kernel, module=folder / "module", stage=stage)
+
+
+def request(*words: str) -> session.Request:
+    return cli._request(cli._parser().parse_args(["run", *words, "--", "true"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "unit", "service"),
+    [
+        ((), True, b"yes"),
+        (("--no-module",), True, b"yes"),
+        (("--bare",), True, b"no"),
+        ((), False, b"no"),
+    ],
+)
+def test_a_guest_has_the_service_unless_it_is_bare_or_there_is_none(
+    words: tuple[str, ...], unit: bool, service: bytes, tmp_path: Path
+) -> None:
+    wanted, found = request(*words), prepared(tmp_path, unit=unit)
+    archive = session._run_archive(wanted, found, [])
+    assert b"lab_service=" + service in archive
+    # A folder of systemd's below /run makes programs take it for running.
+    assert (b"run/systemd" in archive) == (service == b"yes")
+    assert bool(session._systemd_arguments(wanted, found)) == (service == b"yes")
+
+
+@pytest.mark.parametrize(("words", "loads"), [((), True), (("--no-module",), False)])
+def test_systemd_loads_the_module_unless_it_is_to_be_left(words: tuple[str, ...], loads: bool, tmp_path: Path) -> None:
+    arguments = session._systemd_arguments(request(*words), prepared(tmp_path, unit=True))
+    assert ("modules_load=graft" in arguments) == loads
+
+
+@pytest.mark.parametrize("service", [True, False])
+def test_a_drivers_guest_is_bare_unless_it_wants_the_service(
+    service: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    def call(words: list[str], log: object) -> int:
+        called.extend(words)
+        return 0
+
+    monkeypatch.setattr(lab, "call", call)
+    assert lab.Guest(service=service).run(["true"], share=tmp_path) == 0
+    assert ("--bare" in called[: called.index("--")]) != service
