@@ -169,6 +169,10 @@ _NONSENSE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 def _makes_no_sense(row: Row, error: Exception) -> StoreDamagedError:
     what = f"what the database holds of namespace '{row.namespace}', revision {row.revision}, makes no sense"
+    return _damaged(what, error)
+
+
+def _damaged(what: str, error: Exception) -> StoreDamagedError:
     why = f"{type(error).__name__}: {error}"
     return StoreDamagedError(
         f"{what} ({why}): stop graftd, put the newest backup in the database's place, and start graftd again",
@@ -352,7 +356,10 @@ def _read_acl_rule(body: str) -> AclRule:
 
 
 def read_freeze(text: str | None) -> Freeze | None:
-    return None if text is None else Freeze(json.loads(text))
+    try:
+        return None if text is None else Freeze(json.loads(text))
+    except _NONSENSE as error:
+        raise _damaged("what the database holds of the node's freeze makes no sense", error) from error
 
 
 def _fields(body: str) -> Fields:

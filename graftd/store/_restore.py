@@ -45,23 +45,17 @@ def prepared(live: Database, copy: Path, new_uid: Callable[[], str]) -> Iterator
     """
     part = _part(live.path)
     remove_leftovers(live.path)
-    try:
+    with contextlib.ExitStack() as end:
+        end.callback(remove_leftovers, live.path)
+        _copy_file(copy, part)
         try:
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            shutil.copyfile(copy, part)
-        except OSError as error:
-            if error.filename == str(copy):
-                raise StoreUnavailableError(f"the backup {copy} cannot be read: {error.strerror}") from error
-            raise place_failure(part, error) from error
-        with contextlib.closing(open_writer(part)) as database:
-            try:
-                info = _check(database, copy, new_uid)
-            except StoreDamagedError as error:
-                raise _damaged(copy, error.detail) from error
-            _fit(database, live)
-            yield database, info
-    finally:
-        remove_leftovers(live.path)
+            database = open_writer(part)
+            end.callback(database.close)
+            info = _check(database, copy, new_uid)
+        except StoreDamagedError as error:
+            raise _damaged(copy, error.detail) from error
+        _fit(database, live)
+        yield database, info
 
 
 def renew(database: Database, revision: int, history_id: str) -> None:
@@ -97,6 +91,16 @@ def remove_leftovers(live: Path) -> None:
             part.with_name(f"{part.name}{ending}").unlink()
 
 
+def _copy_file(copy: Path, part: Path) -> None:
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        shutil.copyfile(copy, part)
+    except OSError as error:
+        if error.filename == str(copy):
+            raise StoreUnavailableError(f"the backup {copy} cannot be read: {error.strerror}") from error
+        raise place_failure(part, error) from error
+
+
 def _part(live: Path) -> Path:
     return live.with_name(f"{live.name}.restoring")
 
@@ -116,6 +120,8 @@ def _check(database: Database, copy: Path, new_uid: Callable[[], str]) -> CopyIn
     _schema.migrate(database, new_uid=new_uid, failpoint=lambda _: None, backed_up=False)
     if _schema.tables(database) != _schema.tables_of_new():
         raise _damaged(copy, "its tables are not those of a store")
+    if database.one("SELECT count(*) FROM meta") != (1,):
+        raise _damaged(copy, "it does not say of which history it is")
     if database.rows("PRAGMA foreign_key_check"):
         raise _damaged(copy, "it names a namespace that it does not hold")
     return _read(database, schema)

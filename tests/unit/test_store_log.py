@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The log of changes, pages, snapshots, and requests that are remembered."""
 
+import contextlib
 import threading
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from graftd.errors import RequestIdReusedError, RevisionGoneError
-from graftd.model import ChangeKind, Direction, EndpointRecord, NamespaceRecord
-from graftd.store import Limits, Store
-from unit.store_values import acl, endpoint, namespace, rule
+from graftd.model import ChangeKind, EndpointRecord, NamespaceContent
+from graftd.store import Limits, Store, Transaction
+from unit.store_values import endpoint, namespace
 
 SECOND = 1_000_000
 
@@ -27,6 +30,11 @@ def grow(store: Store, count: int, start: int = 0) -> None:
     for number in range(start, start + count):
         with store.transaction() as transaction:
             transaction.create_endpoint("web", endpoint(f"e{number:04}"))
+
+
+def grow_inside(transaction: Transaction, count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        transaction.create_endpoint("web", endpoint(f"e{number:04}"))
 
 
 def opened(path: Path, **limits: int) -> Store:
@@ -49,6 +57,7 @@ def test_a_watch_resumes_where_it_was(tmp_path: Path) -> None:
                 page = view.changes(after=after, limit=4)
             if not page.changes:
                 break
+            assert len(page.changes) <= 4
             seen += [change.revision for change in page.changes]
             after = page.through
         assert seen == list(range(1, 11))
@@ -61,11 +70,51 @@ def test_a_watch_resumes_where_it_was(tmp_path: Path) -> None:
         assert (change.revision, change.kind, change.record.version.revision) == (11, ChangeKind.DELETED, 5)
 
 
+def test_one_revision_for_each_transaction(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        with store.transaction() as transaction:
+            assert transaction.revision == 2
+            grow_inside(transaction, 3)
+            transaction.update_namespace(namespace("web", a="b"))
+            assert transaction.revision == 2
+            changes = transaction.changes
+        with store.snapshot() as view:
+            assert view.revision == 2
+            page = view.changes(after=1)
+        assert [change.revision for change in changes] == [2] * 4
+        assert [replace(change, before=None) for change in changes] == list(page.changes)
+        assert [change.before is None for change in changes] == [True, True, True, False]
+        assert {change.record.version.revision for change in page.changes} == {2}
+
+
+def test_pages_of_changes_end_where_revisions_do(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        for first, count in ((0, 2), (10, 3), (20, 7), (30, 1)):
+            with store.transaction() as transaction:
+                grow_inside(transaction, count, first)
+        sizes = {1: 1, 2: 2, 3: 3, 4: 7, 5: 1}
+        for limit in range(1, 16):
+            after, seen = 0, []
+            while after < 5:
+                with store.snapshot() as view:
+                    page = view.changes(after=after, limit=limit)
+                revisions = [change.revision for change in page.changes]
+                assert revisions == [r for r in range(after + 1, page.through + 1) for _ in range(sizes[r])]
+                assert len(revisions) <= limit or page.through == after + 1
+                # As many as there is room for.
+                assert page.through == 5 or len(revisions) + sizes[page.through + 1] > limit
+                after = page.through
+                seen += page.changes
+            names = [one.record.value.endpoint.name for one in seen if isinstance(one.record, EndpointRecord)]
+            assert names == sorted(names)
+            assert len(names) == 13
+
+
 def test_the_time_of_a_change_is_its_transactions(tmp_path: Path) -> None:
     clock = Clock()
     with Store.open(tmp_path / "db", clock=clock) as store, store.transaction() as transaction:
         made = transaction.create_namespace(namespace())
-        (change,) = transaction.changes(after=0).changes
+        (change,) = transaction.changes
     assert change.time == made.version.created == datetime.fromtimestamp(1_700_000_000, UTC)
 
 
@@ -81,15 +130,49 @@ def test_the_log_is_bounded_and_says_so(tmp_path: Path) -> None:
             with pytest.raises(RevisionGoneError, match="revision 11 was never reached here"):
                 view.changes(after=11)
             assert view.changes(after=10).changes == ()
-    with Store.open(tmp_path / "db", limits=Limits(changes=2)) as store:
+
+
+@pytest.mark.parametrize(
+    ("kept", "sizes", "left"),
+    [
+        (5, [2, 2, 2], [2, 2]),
+        (6, [2, 2, 2], [2, 2, 2]),
+        (4, [2, 2, 2], [2, 2]),
+        (3, [2, 2, 2], [2]),
+        (1, [2, 2, 2], [2]),
+        (1, [1, 9], [9]),
+        (20, [30, 1], [1]),
+        (3, [1, 1, 1, 1, 1, 3], [3]),
+        (4, [1, 1, 1, 1, 1, 3], [1, 3]),
+    ],
+)
+def test_the_log_is_cut_between_revisions(tmp_path: Path, kept: int, sizes: list[int], left: list[int]) -> None:
+    with opened(tmp_path) as store:
+        for number, size in enumerate(sizes[:-1]):
+            with store.transaction() as transaction:
+                grow_inside(transaction, size, 100 * number)
+    with Store.open(tmp_path / "db", limits=Limits(changes=kept)) as store:
         with store.transaction() as transaction:
-            for number in range(4):
-                transaction.add_acl_rule("web", acl(number))
+            grow_inside(transaction, sizes[-1], 100 * len(sizes))
         with store.snapshot() as view:
-            assert view.revision == 14
-            assert [change.revision for change in view.changes(after=12).changes] == [13, 14]
-            with pytest.raises(RevisionGoneError):
-                view.changes(after=11)
+            newest = 1 + len(sizes)
+            # The namespace's own creation, revision 1, goes first.
+            at_first = 0 if kept > sum(sizes) else newest - len(left)
+            assert (view.oldest_revision, view.revision) == (at_first, newest)
+            found = Counter(change.revision for change in view.changes(after=at_first).changes)
+            assert [found[revision] for revision in sorted(found)] == ([1] if kept > sum(sizes) else []) + left
+            if at_first:
+                with pytest.raises(RevisionGoneError):
+                    view.changes(after=at_first - 1)
+
+
+def test_a_log_that_is_shortened_stays_so(tmp_path: Path) -> None:
+    with opened(tmp_path, changes=5) as store:
+        for number in range(50):
+            with store.transaction() as transaction:
+                grow_inside(transaction, 1 + number % 3, 10 * number)
+            (count,) = store._writer.one("SELECT count(*) FROM change")
+            assert count <= 5
 
 
 def test_a_watch_of_one_namespace_passes_over_the_others(tmp_path: Path) -> None:
@@ -102,8 +185,12 @@ def test_a_watch_of_one_namespace_passes_over_the_others(tmp_path: Path) -> None
             page = view.changes(after=0, limit=2, namespace="db")
             assert [change.record for change in page.changes] == [other]
             assert page.through == view.revision == 12
+        with store.transaction() as transaction:
+            transaction.create_endpoint("db", endpoint("a"))
+        with store.snapshot() as view:
             first = view.changes(after=0, limit=1, namespace="db")
-            assert first.through == 7
+            assert [change.record for change in first.changes] == [other]
+            assert first.through == 12  # 7 is all of that namespace's before 13
 
 
 def test_nothing_is_logged_where_nothing_changes(tmp_path: Path) -> None:
@@ -112,9 +199,10 @@ def test_nothing_is_logged_where_nothing_changes(tmp_path: Path) -> None:
         with store.transaction() as transaction:
             transaction.update_endpoint("web", endpoint("e0000"))
             transaction.update_namespace(namespace())
-            transaction.replace_rules("web", Direction.INGRESS, [])
-            transaction.replace_acl("web", [])
-            assert transaction.revision == 2
+            transaction.apply(namespace(), "web", NamespaceContent(rules=(), acl=()))
+            assert transaction.changes == ()
+        with store.snapshot() as view:
+            assert view.revision == 2
 
 
 # Pages and snapshots
@@ -209,73 +297,83 @@ def test_another_thread_is_refused(tmp_path: Path) -> None:
 # Requests
 
 
-def test_a_repeated_request_gets_the_first_result(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "db") as store:
-        with store.transaction() as transaction:
-            first = transaction.create_namespace(namespace(), request_id="n")
-            made = transaction.create_endpoint("web", endpoint("a"), request_id="e")
-            ruled = transaction.add_rule("web", rule(1), request_id="r")
-            acled = transaction.add_acl_rule("web", acl(1), request_id="a", index=0)
-        before = transaction_revision(store)
-        with store.transaction() as transaction:
-            transaction.update_endpoint("web", endpoint("a", 5))
-            transaction.delete_rule("web", Direction.INGRESS, ruled.id)
+def remember(store: Store, request_id: str, answer: bytes = b"answer", caller: str = "0") -> None:
+    with store.transaction() as transaction:
+        transaction.remember(caller, request_id, b"print", answer)
+
+
+def known(store: Store) -> list[str]:
+    return [request_id for (request_id,) in store._writer.rows("SELECT id FROM request ORDER BY sequence")]
+
+
+def test_a_request_that_was_served_is_answered_again(tmp_path: Path) -> None:
     with Store.open(tmp_path / "db") as store, store.transaction() as transaction:
-        assert transaction.create_namespace(namespace(), request_id="n") == first
-        assert transaction.create_endpoint("web", endpoint("a"), request_id="e") == made
-        assert transaction.add_rule("web", rule(1), request_id="r") == ruled
-        assert transaction.add_acl_rule("web", acl(1), request_id="a", index=0) == acled
-        assert transaction.revision == before + 2
-        assert transaction.endpoint("web", "a").value == endpoint("a", 5)
-        assert isinstance(first, NamespaceRecord)
-
-
-def transaction_revision(store: Store) -> int:
-    with store.snapshot() as view:
-        return view.revision
-
-
-def test_a_request_id_is_for_one_request(tmp_path: Path) -> None:
-    with opened(tmp_path) as store:
-        with store.transaction() as transaction:
-            transaction.create_endpoint("web", endpoint("a"), request_id="x")
-        for other in (endpoint("b"), endpoint("a", 1)):
-            with pytest.raises(RequestIdReusedError, match="request id 'x' came with another request before"):  # noqa: SIM117
-                with store.transaction() as transaction:
-                    transaction.create_endpoint("web", other, request_id="x")
-        with pytest.raises(RequestIdReusedError), store.transaction() as transaction:
-            transaction.create_namespace(namespace("a"), request_id="x")
+        assert transaction.recall("0", "x", b"print") is None
+        transaction.create_namespace(namespace())
+        transaction.remember("0", "x", b"print", b"\0answer")
+        assert transaction.recall("0", "x", b"print") == b"\0answer"
+    with Store.open(tmp_path / "db") as store:
+        with store.snapshot() as view:
+            assert view.recall("0", "x", b"print") == b"\0answer"
+            assert view.recall("1", "x", b"print") is None
+            assert view.recall("0", "y", b"print") is None
+            with pytest.raises(RequestIdReusedError, match="request id 'x' came with another request before"):
+                view.recall("0", "x", b"other")
+        remember(store, "x", b"mine", caller="1")
+        with store.snapshot() as view:
+            assert view.recall("0", "x", b"print") == b"\0answer"
+            assert view.recall("1", "x", b"print") == b"mine"
+            assert view.revision == 1
 
 
 def test_a_request_of_which_nothing_was_kept_is_not_remembered(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         with store.transaction(dry_run=True) as transaction:
-            transaction.create_endpoint("web", endpoint("a"), request_id="x")
-        with store.transaction() as transaction:
-            made = transaction.create_endpoint("web", endpoint("b"), request_id="x")
-        assert made.version.revision == 2
+            transaction.remember("0", "x", b"print", b"")
+        with contextlib.suppress(KeyError), store.transaction() as transaction:
+            transaction.remember("0", "x", b"print", b"")
+            raise KeyError
+        with store.snapshot() as view:
+            assert view.recall("0", "x", b"print") is None
 
 
-@pytest.mark.parametrize(("later", "known"), [(3599, True), (3601, False)])
-def test_requests_are_forgotten_with_time(tmp_path: Path, later: int, known: bool) -> None:
+@pytest.mark.parametrize(("later", "there"), [(3600, True), (3601, False)])
+def test_requests_are_forgotten_with_time(tmp_path: Path, later: int, there: bool) -> None:
     clock = Clock()
-    limits = Limits(request_age=timedelta(hours=1))
-    with Store.open(tmp_path / "db", clock=clock, limits=limits) as store:
-        with store.transaction() as transaction:
-            first = transaction.create_namespace(namespace(), request_id="x")
-            transaction.create_namespace(namespace("other"), request_id="y")
-            transaction.delete_namespace("web")
+    with Store.open(tmp_path / "db", clock=clock) as store:
+        remember(store, "x")
+        remember(store, "y")
         clock.now += later * SECOND
-        with store.transaction() as transaction:
-            second = transaction.create_namespace(namespace(), request_id="x")
-            assert (second == first) == known
-        (count,) = store._writer.one("SELECT count(*) FROM request")
-        assert count == (2 if known else 1)
+        with store.snapshot() as view:
+            assert view.recall("0", "x", b"print") == (b"answer" if there else None)
+            if not there:
+                assert view.recall("0", "x", b"other") is None
+        remember(store, "z")
+        assert known(store) == (["x", "y", "z"] if there else ["z"])
+        remember(store, "x")
+        assert known(store) == (["y", "z", "x"] if there else ["z", "x"])
 
 
 def test_requests_are_forgotten_with_number(tmp_path: Path) -> None:
     with opened(tmp_path, requests=3) as store:
-        with store.transaction() as transaction:
-            for number in range(5):
-                transaction.create_endpoint("web", endpoint(f"e{number}"), request_id=f"x{number}")
-        assert store._writer.rows("SELECT id FROM request ORDER BY sequence") == [("x2",), ("x3",), ("x4",)]
+        for number in range(5):
+            remember(store, f"x{number}")
+        assert known(store) == ["x2", "x3", "x4"]
+
+
+@pytest.mark.parametrize(("most", "left"), [(60, 5), (59, 4), (40, 4), (39, 3), (13, 1), (12, 1), (1, 1)])
+def test_requests_are_forgotten_with_size(tmp_path: Path, most: int, left: int) -> None:
+    # 20 bytes, then 8, 10, 11 and 11.
+    answers = [bytes(size) for size in (20, 8, 10, 11, 11)]
+    with opened(tmp_path, request_bytes=most) as store:
+        for number, answer in enumerate(answers):
+            remember(store, f"x{number}", answer)
+        assert known(store) == [f"x{number}" for number in range(5 - left, 5)]
+        (size,) = store._writer.one("SELECT sum(length(answer)) FROM request")
+        assert size <= most or left == 1
+
+
+def test_how_much_is_remembered_by_itself() -> None:
+    limits = Limits()
+    assert (limits.changes, limits.requests, limits.request_bytes) == (50_000, 20_000, 33_554_432)
+    assert limits.request_age == timedelta(hours=1)
