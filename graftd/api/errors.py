@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from graft.v1.errors_pb2 import ErrorReason
 
 MOST_VIOLATIONS = 32
-_SENTENCE_MOST = 320
+_SENTENCE_MOST = 320  # bytes
 
 
 class Violation(NamedTuple):
@@ -100,7 +100,7 @@ class Violations:
         else:
             self._more += 1
 
-    def check(self) -> None:
-        """Raise InvalidFieldsError if anything was found."""
+    def check(self, kind: type[InvalidFieldsError] = InvalidFieldsError) -> None:
+        """Raise an InvalidFieldsError of that kind if anything was found."""
         if self._found:
-            raise InvalidFieldsError(self._found, self._more)
+            raise kind(self._found, self._more)

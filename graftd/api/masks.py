@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from graftd.api.errors import ImmutableFieldsError, InvalidMaskError, Violation
+from graftd.api.errors import MOST_VIOLATIONS, ImmutableFieldsError, InvalidMaskError, Violations
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -121,13 +121,11 @@ def _set_inside(sent: Message, current: Message, path: str, fields: Fields) -> l
 def _merged(
     sent: AnyMessage, current: AnyMessage, taken: Iterable[str], checked: Iterable[str], field: str
 ) -> AnyMessage:
-    wrong = [
-        Violation(f"{field}.{path}", "it cannot be changed: leave it as it is, or out of the update")
-        for path in checked
-        if _value(sent, path) != _value(current, path)
-    ]
-    if wrong:
-        raise ImmutableFieldsError(wrong)
+    found = Violations()
+    for path in checked:
+        if _value(sent, path) != _value(current, path):
+            found.add(f"{field}.{path}", "it cannot be changed: leave it as it is, or out of the update")
+    found.check(ImmutableFieldsError)
     result = type(current)()
     result.CopyFrom(current)
     for path in taken:
@@ -136,23 +134,23 @@ def _merged(
 
 
 def _check_known(paths: list[str], sent: Message, current: Message, fields: Fields) -> None:
-    wrong: list[Violation] = []
+    found = Violations()
     for index, path in enumerate(paths):
         top, dot, _ = path.partition(".")
         if path == ALL or (not dot and path in current.DESCRIPTOR.fields_by_name):
             continue
         if path not in fields.settable:
-            wrong.append(Violation(f"update_mask.paths[{index}]", _unknown(path, fields)))
+            # The nearest is looked for only where it is told: a mask may have very many paths.
+            found.add(f"update_mask.paths[{index}]", _unknown(path, fields) if len(found) < MOST_VIOLATIONS else "")
         elif _in_oneof(current, top) and not current.HasField(top) and not (top in paths and sent.HasField(top)):
             sentence = f"there is no {top} here to change a part of: name {top}, and send all of it"
-            wrong.append(Violation(f"update_mask.paths[{index}]", sentence))
-    if wrong:
-        raise InvalidMaskError(wrong)
+            found.add(f"update_mask.paths[{index}]", sentence)
+    found.check(InvalidMaskError)
 
 
 def _unknown(path: str, fields: Fields) -> str:
     known = (*fields.settable, *fields.immutable, ALL)
-    near = difflib.get_close_matches(path, known, n=1, cutoff=0)[0]
+    near = difflib.get_close_matches(path[:64], known, n=1, cutoff=0)[0]
     return f"{fields.what} has no field '{path}' that can be set: '{near}' is the nearest"
 
 

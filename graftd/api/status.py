@@ -197,6 +197,29 @@ def _kernel(error: errors.KernelError) -> Described:
     return errors_pb2.ERROR_REASON_KERNEL_REFUSED, metadata
 
 
+def _step(error: errors.StepRefusedError) -> Described:
+    reason, metadata = _kernel(error)
+    resource = names.namespace(error.namespace)
+    if error.endpoint:
+        resource = names.child(error.namespace, names.Collection.ENDPOINTS, error.endpoint)
+    return reason, {"resource": resource, **metadata}
+
+
+def _place(reason: int, *attributes: str) -> Callable[[Any], Described]:
+    """Of a namespace, with the error's attributes of those names as metadata."""
+
+    def describe(error: errors.PlaceError) -> Described:
+        metadata: Metadata = {"resource": names.namespace(error.namespace)}
+        return reason, metadata | {name: getattr(error, name) for name in attributes}
+
+    return describe
+
+
+def _not_ours(error: errors.NotOursError) -> Described:
+    metadata: Metadata = {"owner": error.owner} if error.owner else {}
+    return errors_pb2.ERROR_REASON_NOT_OURS, {"resource": names.namespace(error.namespace), **metadata}
+
+
 def _only(reason: int, **attributes: str) -> Callable[[Any], Described]:
     """A reason that is always the same, with metadata taken from the error's attributes of those names."""
     return lambda error: (reason, {key: getattr(error, name) for key, name in attributes.items()})
@@ -221,6 +244,17 @@ TABLE: dict[type[errors.GraftError], Callable[[Any], Described]] = {
     errors.NamespaceError: _only(errors_pb2.ERROR_REASON_SELECTOR_UNRESOLVED),
     errors.ModuleNotLoadedError: _only(errors_pb2.ERROR_REASON_MODULE_NOT_LOADED),
     errors.KernelError: _kernel,
+    errors.TablesClaimedError: _only(errors_pb2.ERROR_REASON_TABLES_CLAIMED, claimant="claimant", claimant_pid="pid"),
+    errors.StepRefusedError: _step,
+    errors.NamespaceAbsentError: _place(errors_pb2.ERROR_REASON_NAMESPACE_ABSENT),
+    errors.SelectorUnresolvedError: _place(errors_pb2.ERROR_REASON_SELECTOR_UNRESOLVED),
+    errors.NamespaceTakenError: lambda error: (
+        errors_pb2.ERROR_REASON_SELECTOR_TAKEN,
+        {"resource": names.namespace(error.other)},
+    ),
+    errors.TableNotEmptyError: _place(errors_pb2.ERROR_REASON_TABLE_NOT_EMPTY, "endpoints", "rules", "acl_rules"),
+    errors.NotImportableError: _place(errors_pb2.ERROR_REASON_NOT_IMPORTABLE, "entry"),
+    errors.NotOursError: _not_ours,
     errors.StoreUnavailableError: _only(errors_pb2.ERROR_REASON_STORE_UNAVAILABLE),
     errors.StoreFullError: _only(errors_pb2.ERROR_REASON_STORE_FULL),
     errors.StoreReadOnlyError: _only(errors_pb2.ERROR_REASON_STORE_READ_ONLY),

@@ -35,7 +35,7 @@ AnyRule = TypeVar("AnyRule", Rule, AclRule)
 ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 keys = st.from_regex(r"[a-z0-9._/-]{1,63}", fullmatch=True)
 labels = st.dictionaries(keys, st.from_regex(r"[A-Za-z0-9._/-]{0,63}", fullmatch=True), max_size=4)
-annotations = st.dictionaries(keys, st.text(max_size=40), max_size=4)
+kept = st.dictionaries(keys, st.text(max_size=40), max_size=4)
 devices = st.just("") | st.from_regex(r"[a-z][a-z0-9.@-]{0,14}", fullmatch=True) | st.just("größe")
 times = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 versions = st.builds(Version, revision=st.integers(1, 2**63 - 1), created=times, updated=times)
@@ -86,7 +86,7 @@ limits = st.builds(
 )
 freezes = st.none() | st.builds(Freeze, reason=st.text(max_size=256))
 namespaces = st.builds(
-    Namespace, name=ids, selector=selectors, limits=limits, labels=labels, annotations=annotations, freeze=freezes
+    Namespace, name=ids, selector=selectors, limits=limits, labels=labels, annotations=kept, freeze=freezes
 )
 targeted = st.builds(TargetedEndpoint, endpoint=told_endpoints(), target=st.just("") | ids, labels=labels)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import FieldDescriptor as Types
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
@@ -67,14 +68,14 @@ _UINT32 = _integers(0, 2**32 - 1)
 _UINT64 = _integers(0, 2**64 - 1)
 
 _OF_TYPE: dict[int, st.SearchStrategy[Any]] = {
-    FieldDescriptor.TYPE_BOOL: st.booleans(),
-    FieldDescriptor.TYPE_BYTES: data,
-    FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False),
-    FieldDescriptor.TYPE_INT32: _INT32,
-    FieldDescriptor.TYPE_INT64: _INT64,
-    FieldDescriptor.TYPE_STRING: text,
-    FieldDescriptor.TYPE_UINT32: _UINT32,
-    FieldDescriptor.TYPE_UINT64: _UINT64,
+    Types.TYPE_BOOL: st.booleans(),
+    Types.TYPE_BYTES: data,
+    Types.TYPE_DOUBLE: st.floats(allow_nan=False),
+    Types.TYPE_INT32: _INT32,
+    Types.TYPE_INT64: _INT64,
+    Types.TYPE_STRING: text,
+    Types.TYPE_UINT32: _UINT32,
+    Types.TYPE_UINT64: _UINT64,
 }
 
 
@@ -111,7 +112,7 @@ def _fill(draw: st.DrawFn, message: Message, depth: int) -> None:
             _fill(draw, value, depth - 1)
 
 
-def _fill_map(draw: st.DrawFn, field: FieldDescriptor, value: Any, depth: int) -> None:
+def _fill_map(draw: st.DrawFn, field: Any, value: Any, depth: int) -> None:
     assert field.message_type is not None
     key, inner = field.message_type.fields
     for _ in range(draw(st.integers(0, 3))):
@@ -122,17 +123,17 @@ def _fill_map(draw: st.DrawFn, field: FieldDescriptor, value: Any, depth: int) -
             _fill(draw, value[word], depth - 1)
 
 
-def _scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+def _scalar(field: Any) -> st.SearchStrategy[Any]:
     if field.enum_type is not None:
         known = [value.number for value in field.enum_type.values]
         return st.sampled_from(known) | st.sampled_from(known) | _INT32
     return _OF_TYPE[field.type]
 
 
-def _is_repeated(field: FieldDescriptor) -> bool:
-    # The class of a repeated field's container; `label` is gone in new versions, its successor is not in old ones.
-    return field.is_repeated if hasattr(field, "is_repeated") else field.label == FieldDescriptor.LABEL_REPEATED
+def _is_repeated(field: Any) -> bool:
+    # `label` is going from new versions of protobuf, and what follows it is not in old ones.
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == Types.LABEL_REPEATED)
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def _is_map(field: Any) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -35,6 +36,7 @@ from graftd.model import (
     PortRange,
     Protocols,
     Reason,
+    Record,
     Rule,
     RuleRecord,
     Selector,
@@ -47,7 +49,7 @@ from graftd.model import (
 )
 from unit import api_values
 from unit.generated import acl_rules, endpoints, ipv6, words
-from unit.messages import messages
+from unit.messages import AnyMessage, messages
 
 BOOT = "6f8b2a0e-0000-4000-8000-000000000001"
 THEN = datetime(2026, 11, 26, 1, 2, 3, 456789, tzinfo=UTC)
@@ -55,7 +57,7 @@ VERSION = Version(7, THEN, THEN)
 UID = "5ea1be42-1d6f-4c0e-9a57-0a4e42f6f3c1"
 
 
-def wired(message: Message) -> Message:
+def wired(message: AnyMessage) -> AnyMessage:
     """As the other side gets it."""
     copy = type(message)()
     copy.ParseFromString(message.SerializeToString())
@@ -119,7 +121,9 @@ def test_namespace_comes_back(record: NamespaceRecord) -> None:
 def test_any_endpoint_of_the_kernel_is_told(value: Endpoint, name: str, denials: dict[Reason, int]) -> None:
     record = EndpointRecord("web", UID, TargetedEndpoint(value), VERSION)
     told = wired(endpoint.to_message(record, counters=Counters(denials=denials)))
-    assert [one.reason for one in told.counters.denials] == sorted(key for key, count in denials.items() if count)
+    assert [int(one.reason) for one in told.counters.denials] == sorted(
+        int(key) for key, count in denials.items() if count
+    )
 
 
 @given(acl_rules)
@@ -136,10 +140,10 @@ def test_any_event_and_socket_is_told(
     assert told.HasField("address") == (address is not None)
     assert told.reason == (number if number < 2**31 else 0)
     one = GraftedSocket(1, 2, 3, 4, name, 10, 1, 6, 10, 0, 5, address, 80, None, 0, Door(number), Verbs(verb))
-    told = wired(socket.to_message(one, namespace="web", target="edge"))
-    assert told.name == "namespaces/web/sockets/3"
-    assert told.target_namespace == "namespaces/edge"
-    assert not told.HasField("remote")
+    held = wired(socket.to_message(one, namespace="web", target="edge"))
+    assert held.name == "namespaces/web/sockets/3"
+    assert held.target_namespace == "namespaces/edge"
+    assert not held.HasField("remote")
     assert wired(node.kernel_status("6.12", ModuleInfo("1", 4, ipv6=True, sol_socket=False, claimant=name))).claimant
 
 
@@ -183,7 +187,7 @@ def full_endpoint() -> endpoint_pb2.Endpoint:
     )
 
 
-def endpoint_with(**inet: object) -> endpoint_pb2.Endpoint:
+def endpoint_with(**inet: Any) -> endpoint_pb2.Endpoint:
     message = full_endpoint()
     for name, value in inet.items():
         part = getattr(message.inet, name)
@@ -345,7 +349,7 @@ def test_what_is_wrong_with_an_acl_rule_is_named(message: acl_pb2.AclRule, field
 )
 def test_what_is_wrong_with_a_selector_is_named(by: dict[str, object], field: str, words_: str) -> None:
     found = Violations()
-    message = namespace_pb2.Namespace(selector=by)  # type: ignore[arg-type]
+    message = namespace_pb2.Namespace(selector=by)
     assert namespace.to_model(message, "web", "n", found) is None
     sentences = wrong(found)
     assert list(sentences) == [field]
@@ -519,7 +523,7 @@ def test_a_move_and_a_freeze_are_differences() -> None:
 
 
 def test_a_watch_is_told_each_type() -> None:
-    records = [
+    records: list[Record] = [
         NamespaceRecord(UID, Namespace("web", Selector(SelectorKind.NETNS, "web")), None, VERSION),
         EndpointRecord("web", UID, TargetedEndpoint(inet()), VERSION),
         RuleRecord("web", UID, "r", 0, Rule(Direction.EGRESS, Verdict.DENY), VERSION),

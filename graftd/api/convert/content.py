@@ -111,3 +111,31 @@ def _check_unique(messages: Iterable[_Named], field: str, found: Violations) -> 
         other = seen.setdefault(message.name, index) if message.name else index
         if other != index:
             found.add(f"{field}[{index}].name", f"it is the name of {field}[{other}] as well: leave one of them out")
+
+
+def batch_to_model(
+    request: endpoint_pb2.BatchCreateEndpointsRequest, namespace: str, found: Violations
+) -> tuple[TargetedEndpoint, ...] | None:
+    """namespace: the id of the parent. None where `found` has a word. Raises RefusedError, REQUEST_TOO_LARGE."""
+    before = len(found)
+    check_size(request.requests, ENDPOINTS_MAX, "requests")
+    if not request.requests:
+        found.add("requests", f"there is none: a batch creates 1 to {ENDPOINTS_MAX} endpoints")
+    result = []
+    seen: dict[str, int] = {}
+    for index, one in enumerate(request.requests):
+        at = f"requests[{index}]"
+        if one.parent not in ("", request.parent):
+            found.add(f"{at}.parent", f"'{one.parent}' is not that of the batch: leave it empty")
+        if one.request_id:
+            found.add(f"{at}.request_id", "it is for the whole batch: set that of the batch alone")
+        if one.validate_only:
+            found.add(f"{at}.validate_only", "it is for the whole batch: set that of the batch alone")
+        name = names.check_new_id("an endpoint", one.endpoint_id, f"{at}.endpoint_id", found)
+        other = seen.setdefault(name, index)
+        if name and other != index:
+            found.add(f"{at}.endpoint_id", f"it is that of requests[{other}] as well: leave one of them out")
+        value = endpoint.to_model(one.endpoint, namespace, name, f"{at}.endpoint", found)
+        if value is not None:
+            result.append(value)
+    return None if len(found) > before else tuple(result)
