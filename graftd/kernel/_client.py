@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from graftd.errors import KernelError
@@ -43,8 +44,20 @@ _FIRST_PAUSE = 0.001  # seconds
 _LONGEST_PAUSE = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """error: what a request was refused with. aborted: how many live sockets it ended."""
+
+    error: KernelError | None = None
+    aborted: int = 0
+
+
 class Client:
-    """A netlink socket of one namespace, which is the target of the endpoints that it makes."""
+    """A netlink socket of one namespace, which is the target of the endpoints that it makes unless they name another.
+
+    target_fd, of endpoints: a descriptor of the target namespace; only from the initial namespace may it be
+    another than the client's own (EPERM).
+    """
 
     def __init__(self, transport: Transport, own_fd: int) -> None:
         self._transport = transport
@@ -110,25 +123,30 @@ class Client:
         endpoint: Endpoint,
         netns_fd: int | None = None,
         *,
+        target_fd: int | None = None,
         create: bool = True,
         replace: bool = False,
         abort: bool = False,
     ) -> int:
         """create alone refuses a name that exists (EEXIST), replace alone one that does not
         (ENOENT). abort ends the live sockets of what is replaced; how many is returned."""
-        return self._aborted(self.endpoint_request(endpoint, netns_fd, create=create, replace=replace, abort=abort))
+        return self._aborted(
+            self.endpoint_request(endpoint, netns_fd, target_fd=target_fd, create=create, replace=replace, abort=abort)
+        )
 
     def endpoint_request(
         self,
         endpoint: Endpoint,
         netns_fd: int | None = None,
         *,
+        target_fd: int | None = None,
         create: bool = True,
         replace: bool = False,
         abort: bool = False,
     ) -> Request:
         """What put_endpoint sends, for `batch`."""
-        return _requests.endpoint_new(netns_fd, endpoint, self._own_fd, create=create, replace=replace, abort=abort)
+        target = self._own_fd if target_fd is None else target_fd
+        return _requests.endpoint_new(netns_fd, endpoint, target, create=create, replace=replace, abort=abort)
 
     def delete_endpoint(self, name: str, netns_fd: int | None = None, *, abort: bool = False) -> int:
         """How many live sockets were aborted."""
@@ -200,7 +218,17 @@ class Client:
 
     def batch(self, requests: Sequence[Request]) -> list[KernelError | None]:
         """Send all; for each, what the kernel refused it with. Dumps have no place here."""
-        return [reply.error for reply in self._transport.exchange(requests)]
+        return [outcome.error for outcome in self.outcomes(requests)]
+
+    def outcomes(self, requests: Sequence[Request]) -> list[Outcome]:
+        """As batch, with how many sockets each request ended."""
+        return [Outcome(reply.error, _ended(reply.messages)) for reply in self._transport.exchange(requests)]
+
+    @property
+    def family(self) -> int:
+        """The number that the module's family had when it was last asked for: another one after it was loaded
+        anew. Raises ModuleNotLoadedError."""
+        return self._transport.family().id
 
     def listen(self, groups: Iterable[str]) -> Iterator[Notice | None]:
         """Notifications as they come; None tells that the kernel had to drop some. The client is
@@ -236,7 +264,7 @@ class Client:
         return messages[0]
 
     def _aborted(self, request: Request) -> int:
-        return sum(message.number("ABORTED") for message in self._do(request))
+        return _ended(self._do(request))
 
     def _dump(self, request: Request) -> list[Nest]:
         for _ in range(_DUMP_TRIES):
@@ -275,3 +303,7 @@ class Client:
             longest = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
             time.sleep(random.uniform(0, longest))  # noqa: S311 nothing secret
         raise KernelError(errno.ESTALE, sentence_for(errno.ESTALE))
+
+
+def _ended(messages: Iterable[Nest]) -> int:
+    return sum(message.number("ABORTED") for message in messages)

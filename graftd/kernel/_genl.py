@@ -21,6 +21,13 @@ class Family:
     id: int
     groups: Mapping[str, int]
 
+    def group(self, name: str) -> int:
+        """Raises KernelError, ENOENT."""
+        number = self.groups.get(name)
+        if number is None:
+            raise KernelError(errno.ENOENT, f"the loaded module has no group '{name}': load the module of this version")
+        return number
+
 
 def family_request(sequence: int) -> bytes:
     message = ctrlmsg()
@@ -51,3 +58,25 @@ def family_of(frame: Frame) -> Family:
         message.get_attr("CTRL_ATTR_FAMILY_ID"),
         {group.get_attr("CTRL_ATTR_MCAST_GRP_NAME"): group.get_attr("CTRL_ATTR_MCAST_GRP_ID") for group in groups},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyNews:
+    """family: the one that came; None: the module's has gone."""
+
+    family: Family | None
+
+
+def family_news(frame: Frame) -> FamilyNews | None:
+    """What a notification of the controller says of the module's family; None for nothing."""
+    message = ctrlmsg(frame.data)
+    message.decode()
+    if message.get_attr("CTRL_ATTR_FAMILY_NAME") != FAMILY_NAME:
+        return None
+    match message["cmd"]:
+        case 1:  # CTRL_CMD_NEWFAMILY
+            return FamilyNews(family_of(frame))
+        case 2:  # CTRL_CMD_DELFAMILY
+            return FamilyNews(None)
+        case _:
+            return None

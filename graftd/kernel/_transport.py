@@ -73,13 +73,7 @@ class Transport:
 
     def join(self, groups: Iterable[str]) -> None:
         for group in groups:
-            number = self.family().groups.get(group)
-            if number is None:
-                raise KernelError(
-                    errno.ENOENT,
-                    f"the loaded module has no group '{group}': load the module of this version",
-                )
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, number)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, self.family().group(group))
 
     def receive(self) -> Iterator[Frame]:
         """The messages of one datagram, whoever they answer; waits for it."""

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from graftd import ports
 from graftd.errors import NamespaceError
 from graftd.kernel import netns
 from graftd.kernel.finder._cgroups import Names, matching, oldest, processes
@@ -64,7 +65,7 @@ class Finder:
             case SelectorKind.UNIT:
                 return self._only(selector, self._in_cgroups(selector))
 
-    def identity(self, found: Found) -> NetnsIdentity:
+    def identity(self, found: ports.Found) -> NetnsIdentity:
         """The cookie is asked for each time: a namespace's inode may be another's as soon as it is gone."""
         return NetnsIdentity(self._boot_id, self._cookie_of(found.fd))
 
