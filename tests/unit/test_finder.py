@@ -399,6 +399,24 @@ def test_a_host_with_both_versions_of_control_groups(machine: Machine, finder: F
     assert found(finder, "unit", "web.service") == NetnsIdentity(boot_id(), web.cookie)
 
 
+# What is there.
+
+
+def test_hints_at_what_selects_a_namespace(machine: Machine, finder: Finder, web: Contained, other: Contained) -> None:
+    assert finder.hints(frozenset({web.cookie})) == {}
+    machine.named("web", web)
+    machine.named("also", web)
+    machine.named("other", other)
+    (machine.roots.netns / "empty").touch()
+    (machine.roots.netns / "text").write_text("x")
+    docker = machine.roots.runtimes[0] / "5f0c1a"
+    docker.touch()
+    machine.mount(web, docker)
+    wanted = [selector("netns", "also"), selector("netns", "web"), selector("path", docker)]
+    assert finder.hints(frozenset({web.cookie, 1})) == {web.cookie: wanted}
+    assert finder.hints(frozenset()) == {}
+
+
 # Watching.
 
 

@@ -73,6 +73,28 @@ class Finder:
         """The namespace that graftd runs in."""
         return self._own
 
+    def hints(self, cookies: frozenset[int]) -> dict[int, list[Selector]]:
+        """Selectors that select these network namespaces, as far as names and files tell of any: names of
+        `ip netns` first, then paths of runtimes' files."""
+        found: dict[int, list[Selector]] = {}
+        for selector in self._named():
+            try:
+                place = self.find(selector)
+            except NamespaceError:
+                continue
+            if place is not None:
+                with place:
+                    cookie = self._cookie_of(place.fd)
+                if cookie in cookies:
+                    found.setdefault(cookie, []).append(selector)
+        return found
+
+    def _named(self) -> list[Selector]:
+        roots = self._roots
+        names = [Selector(SelectorKind.NETNS, path.name) for path in _files(roots.netns)]
+        others = [folder for folder in roots.runtimes if folder != roots.netns]
+        return names + [Selector(SelectorKind.PATH, str(path)) for folder in others for path in _files(folder)]
+
     def _in_cgroups(self, selector: Selector) -> Iterator[Found]:
         return _present(self._of_cgroup(folder) for folder in self._folders(selector))
 
@@ -129,3 +151,10 @@ class Finder:
 
 def _present(found: Iterable[Found | None]) -> Iterator[Found]:
     return (one for one in found if one is not None)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
