@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor import FieldDescriptor as Types
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
@@ -88,7 +87,9 @@ def messages(draw: st.DrawFn, kind: type[AnyMessage], *, depth: int = 5) -> AnyM
 
 
 def message_class(descriptor: Descriptor) -> type[Message]:
-    return GetMessageClass(descriptor)
+    # protobuf 3.21 has no GetMessageClass; this is what stands behind it in all versions.
+    made: type[Message] = descriptor._concrete_class
+    return made
 
 
 def _fill(draw: st.DrawFn, message: Message, depth: int) -> None:
