@@ -93,12 +93,16 @@ def remove_leftovers(live: Path) -> None:
 
 def _copy_file(copy: Path, part: Path) -> None:
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        shutil.copyfile(copy, part)
+        source = copy.open("rb")
     except OSError as error:
-        if error.filename == str(copy):
-            raise StoreUnavailableError(f"the backup {copy} cannot be read: {error.strerror}") from error
-        raise place_failure(part, error) from error
+        raise StoreUnavailableError(f"the backup {copy} cannot be read: {error.strerror}") from error
+    with source:
+        try:
+            descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise place_failure(part, error) from error
 
 
 def _part(live: Path) -> Path:

@@ -113,7 +113,6 @@ acl_rules = st.booleans().flatmap(
     )
 )
 settings = st.builds(
-    TableLimits,
     TableSettings,
     max_sockets=st.none() | numbers,
     max_ephemeral=st.none() | numbers,

@@ -141,13 +141,16 @@ def test_a_full_disk(tmp_path: Path) -> None:
         own = CLONE_NEWNS if os.geteuid() == 0 else CLONE_NEWNS | CLONE_NEWUSER
         assert libc.unshare(own) == 0, os.strerror(ctypes.get_errno())
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(tmp_path)], check=True)
         _fill_the_disk(tmp_path)
 
     in_child(alone)
 
 
 def _fill_the_disk(folder: Path) -> None:
+    elsewhere = folder.parent / "elsewhere"
+    with Store.open(elsewhere) as other:
+        fill(other, 9, size=100)
     with Store.open(folder / "db") as store:
         fill(store, 1, size=20)
         before = held(store)
@@ -160,11 +163,30 @@ def _fill_the_disk(folder: Path) -> None:
             assert held(store) == before
         with pytest.raises(StoreFullError, match=r"copy\.part"):
             store.back_up(folder / "copy")
+        with pytest.raises(StoreFullError, match=r"db\.restoring, and nothing was changed"):
+            store.restore(elsewhere)
+        assert held(store) == before
+        assert sorted(entry.name for entry in folder.iterdir()) == ["ballast", "db", "db-shm", "db-wal"]
         (folder / "ballast").unlink()
         fill(store, 4, size=20)
         assert held(store)[1] == {4}
+        _restore_with_little_space(store, elsewhere)
     with Store.open(folder / "db") as store:
-        assert held(store)[1] == {4}
+        assert held(store)[1] == {9}
+
+
+def _restore_with_little_space(store: Store, copy: Path) -> None:
+    """With enough for the copy beside the database, and for a part of what is to be written."""
+    before = held(store)
+    folder = store.path.parent
+    space = os.statvfs(folder)
+    needed = copy.stat().st_size + 16 * 4096
+    (folder / "ballast").write_bytes(bytes(space.f_bavail * space.f_frsize - needed))
+    with pytest.raises(StoreFullError, match=r"database .*/db, and nothing was changed"):
+        store.restore(copy)
+    assert held(store) == before
+    (folder / "ballast").unlink()
+    store.restore(copy)
 
 
 # Damaged

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from graftd.errors import RequestIdReusedError, RevisionGoneError
-from graftd.model import ChangeKind, EndpointRecord, NamespaceContent
+from graftd.model import Change, ChangeKind, EndpointRecord, NamespaceContent
 from graftd.store import Limits, Store, Transaction
 from unit.store_values import endpoint, namespace
 
@@ -94,7 +94,8 @@ def test_pages_of_changes_end_where_revisions_do(tmp_path: Path) -> None:
                 grow_inside(transaction, count, first)
         sizes = {1: 1, 2: 2, 3: 3, 4: 7, 5: 1}
         for limit in range(1, 16):
-            after, seen = 0, []
+            after = 0
+            seen: list[Change] = []
             while after < 5:
                 with store.snapshot() as view:
                     page = view.changes(after=after, limit=limit)

@@ -49,6 +49,7 @@ from graftd.store import Store, Transaction
 from graftd.store._acl import AclWriter
 from unit.store_values import acl, content, endpoint, marks, namespace, numbered_uids, rule
 
+REVERSED = replace(content(1), acl=(content(1).acl or ())[::-1])
 EGRESS = rule(80, direction=Direction.EGRESS)
 
 Refused = Callable[[Transaction], object]
@@ -338,7 +339,11 @@ def test_refusals_say_what_is_there(store: Store) -> None:
     with pytest.raises(EtagMismatchError) as mismatch, store.transaction() as transaction:
         transaction.apply(None, "web", NamespaceContent(), content_etag="x")
     assert mismatch.value.etag == content_etag
-    for way in (lambda t: t.add_acl_rule("web", acl(9), index=9), lambda t: t.move_acl_rule("web", "a0", 3)):
+    ways: list[Refused] = [
+        lambda t: t.add_acl_rule("web", acl(9), index=9),
+        lambda t: t.move_acl_rule("web", "a0", 3),
+    ]
+    for way in ways:
         with pytest.raises(IndexRangeError) as beyond, store.transaction() as transaction:
             way(transaction)
         assert beyond.value.count == 3
@@ -461,7 +466,7 @@ def test_what_etags_of_a_whole_tell(store: Store) -> None:
         (lambda t: t.move_acl_rule("web", "a", 0), False, False),
         (lambda t: t.delete_acl_rule("web", "a"), True, True),
         (lambda t: t.apply(None, "web", content(1)), False, False),
-        (lambda t: t.apply(None, "web", replace(content(1), acl=content(1).acl[::-1])), True, True),
+        (lambda t: t.apply(None, "web", REVERSED), True, True),
         (lambda t: t.create_endpoint("other", endpoint("new")), False, False),
     ]
     seen: set[tuple[str, str]] = set()

@@ -3,8 +3,8 @@
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -308,12 +308,14 @@ def test_a_store_that_was_replaced_is_not_restored(store: Store, copy: Path, tmp
         store.restore(copy)
 
 
-def test_a_copy_of_a_backup_is_its_owners_alone(store: Store, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_of_a_backup_is_its_owners_alone(tmp_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(
-        "graftd.store._restore.shutil.copyfile",
-        lambda _, target: seen.append(target.stat().st_mode & 0o777) or target.write_bytes(copy.read_bytes()),
-    )
-    info = store.check_copy(copy)
-    assert seen == [0o600]
-    assert replace(info, history_id="") == CopyInfo(1, 2, "", 2, 301, 6, 3)
+
+    def look(name: str) -> None:
+        if name == "in-restore":
+            seen.append(stat.S_IMODE((tmp_path / "db.restoring").stat().st_mode))
+
+    copy.chmod(0o644)
+    with Store.open(tmp_path / "db", failpoint=look) as store:
+        store.restore(copy)
+    assert set(seen) == {0o600}
