@@ -402,7 +402,8 @@ def test_a_migration_with_its_backup(tmp_path: Path, monkeypatch: pytest.MonkeyP
     steps = (("ALTER TABLE endpoint ADD COLUMN colour TEXT",), ("CREATE TABLE tone (name TEXT) STRICT",))
     monkeypatch.setattr(_schema, "MIGRATIONS", _schema.MIGRATIONS + steps)
     with Store.open(path) as store:
-        assert store._writer.one("PRAGMA user_version") == (3,)
+        with store.snapshot() as view:
+            assert view.schema_version == 3
         assert held(store)[1] == {1}
         first, second = store.migrated
     assert sorted(tmp_path.glob("*")) == [path, first, second]

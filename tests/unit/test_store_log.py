@@ -338,6 +338,27 @@ def test_a_request_of_which_nothing_was_kept_is_not_remembered(tmp_path: Path) -
             assert view.recall("0", "x", b"print") is None
 
 
+def test_an_answer_that_is_taken_back(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        for number in range(3):
+            remember(store, f"x{number}")
+        remember(store, "x2", caller="1")
+        for request_id in ("x0", "x2", "never"):
+            with store.transaction() as transaction:
+                transaction.forget("0", request_id)
+        assert known(store) == ["x1", "x2"]
+        with store.snapshot() as view:
+            assert view.recall("0", "x2", b"print") is None
+            assert view.recall("1", "x2", b"print") == b"answer"
+        for request_id in ("x1", "x2"):
+            with store.transaction() as transaction:
+                transaction.forget("0", request_id)
+                transaction.forget("1", request_id)
+        assert known(store) == []
+        remember(store, "x2")
+        assert known(store) == ["x2"]
+
+
 @pytest.mark.parametrize(("later", "there"), [(3600, True), (3601, False)])
 def test_requests_are_forgotten_with_time(tmp_path: Path, later: int, there: bool) -> None:
     clock = Clock()
