@@ -273,6 +273,10 @@ class Engine:
         """How many registered namespaces are there."""
         return sum(live.identity is not None for live in self._live.values())
 
+    def registered(self) -> int:
+        """How many namespaces are registered."""
+        return len(self._live)
+
     def hints(self, cookies: Iterable[int]) -> dict[int, list[Selector]]:
         """Selectors that would select these network namespaces, as far as the machine tells of any."""
         return self._finder.hints(frozenset(cookies))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from graftd.errors import KernelError, ModuleNotLoadedError, NamespaceError
+from graftd.kernel import netns
 from graftd.model import (
     Acl,
     AclRule,
@@ -45,7 +46,8 @@ from graftd.model import (
 )
 from graftd.ports import StepResult
 
-OWN_COOKIE = 1
+OWN_COOKIE = netns.cookie_of()  # of the namespace that tests and graftd run in
+_FIRST_COOKIE = 2**40
 REFUSED_DEVICE = "refused0"  # no endpoint can have it
 _SIZE = struct.Struct("=I")
 
@@ -71,7 +73,7 @@ class Tables:
         self.loaded = True
         self.claimant: str | None = None
         self.slow_steps = 0.0
-        self._next = OWN_COOKIE + 1
+        self._next = _FIRST_COOKIE
         self._tables: dict[int, _Table] = {}
 
     # What a test does

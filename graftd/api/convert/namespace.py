@@ -98,17 +98,19 @@ def to_message(
     if any(limit is not None for limit in limits.values()):
         message.limits.CopyFrom(namespace_pb2.NamespaceLimits(**limits))
     if table is not None:
-        message.usage.CopyFrom(
-            namespace_pb2.NamespaceUsage(
-                endpoints=table.endpoints,
-                rules=table.rules,
-                acl_rules=table.acls,
-                sockets=table.sockets,
-                ephemeral=table.ephemeral,
-                generation=table.generation,
-            )
-        )
+        message.usage.CopyFrom(usage_message(table))
     return message
+
+
+def usage_message(table: Table) -> namespace_pb2.NamespaceUsage:
+    return namespace_pb2.NamespaceUsage(
+        endpoints=table.endpoints,
+        rules=table.rules,
+        acl_rules=table.acls,
+        sockets=table.sockets,
+        ephemeral=table.ephemeral,
+        generation=table.generation,
+    )
 
 
 def selector_message(selector: Selector) -> namespace_pb2.NamespaceSelector:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""graftd: the service."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from graftd import __version__
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 78  # EX_CONFIG, sysexits.h: another start would not mend it
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="graftd",
+        description="Keeps the endpoint tables of network namespaces as they are to be, and serves its API over gRPC.",
+        epilog="It runs as a systemd service; see 'systemctl status graftd' and 'journalctl -u graftd'.",
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration (/etc/graftd/graftd.toml)")
+    parser.add_argument(
+        "--check-config", metavar="FILE", type=Path, help="say what is wrong in a configuration, and end"
+    )
+    parser.add_argument("--version", action="version", version=f"graftd {__version__}")
+    options = parser.parse_args()
+    from graftd.config import DEFAULT_PATH, Config, ConfigError  # --help and --version need none of it
+
+    path = options.check_config or options.config or DEFAULT_PATH
+    try:
+        config = Config.load(path)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"graftd: {problem}", file=sys.stderr)
+        return EXIT_CONFIG
+    if options.check_config is not None:
+        print(f"{path}: nothing is wrong")
+        return 0
+    return _serve(config, path)
+
+
+def _serve(config: object, path: Path) -> int:
+    from graftd import log
+    from graftd.app import App
+    from graftd.config import Config, ConfigError
+    from graftd.errors import GraftError, StoreDamagedError, StoreVersionError
+
+    assert isinstance(config, Config)  # noqa: S101 main() made it
+    records = log.set_up(config.log.level, config.log.format)
+
+    async def serve() -> None:
+        await App(config, records, config_path=path).run()
+
+    try:
+        asyncio.run(serve())
+    except GraftError as error:
+        log.logger().critical(f"graftd cannot start: {error}")
+        lasting = isinstance(error, (ConfigError, StoreDamagedError, StoreVersionError))
+        return EXIT_CONFIG if lasting else EXIT_FAILED
+    finally:
+        records.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

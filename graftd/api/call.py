@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every method shares: one call with its caller, and the way to the engine's thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from graft.v1 import common_pb2
+from graftd.access import Role
+from graftd.api import names, requests
+from graftd.api.access import Access
+from graftd.api.bounds import check_changes
+from graftd.api.convert import values
+from graftd.api.errors import Violations
+from graftd.api.pages import Cursor, Pages
+from graftd.api.peer import Peer
+from graftd.errors import GraftError
+from graftd.model import EndpointRecord, NamespaceRecord, Record, Rule
+from graftd.reconcile import Carried, Engine, Resource, ResourceKind, SyncState
+from graftd.store import Transaction, View
+
+P = ParamSpec("P")
+T = TypeVar("T")
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+ABORTED_KEY = "graft-aborted-sockets"
+
+
+class Core:
+    """The engine, as it is called from the loop, and what answers are made with."""
+
+    def __init__(self, engine: Engine, executor: Executor, access: Access, pages: Pages) -> None:
+        """executor: the engine's thread. access may be replaced as the configuration is read anew."""
+        self.engine = engine
+        self.executor = executor
+        self.access = access
+        self.pages = pages
+        self.boot_id = engine.own.boot_id
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something in the engine's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, partial(function, *args, **kwargs))
+
+    def sync(self, record: Record) -> common_pb2.Sync:
+        """How a record stands against the kernel. In the engine's thread."""
+        found = self.engine.sync(resource_of(record))
+        if found.state is SyncState.IN_SYNC:
+            return values.IN_SYNC
+        return (values.failed if found.state is SyncState.FAILED else values.pending)(found.detail)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call. method: its full name, as in /graft.v1.RuleService/GetRule."""
+
+    core: Core
+    method: str
+    peer: Peer
+    context: grpc.aio.ServicerContext[Any, Any]
+    trailing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def access(self) -> Access:
+        return self.core.access
+
+    def sees(self, namespace: str) -> bool:
+        """Whether a list or a watch of every namespace tells this caller of it."""
+        return self.access.visible(self.peer, self.method, namespace)
+
+    def check_admin(self, namespace: str) -> None:
+        """Raise PermissionDeniedError unless the caller is an admin."""
+        self.access.check(self.peer, self.method, namespace, least=Role.ADMIN)
+
+    async def read(self, look: Callable[[View], T]) -> T:
+        return await self.core.run(self.core.engine.read, look)
+
+    async def change(
+        self,
+        request: Any,
+        answer: type[AnyMessage],
+        act: Callable[[Transaction], Callable[[Carried], AnyMessage]],
+        *,
+        abort: bool = False,
+        tell_aborted: bool = False,
+    ) -> AnyMessage:
+        """Make a change, or repeat the answer of the same request. tell_aborted: how many sockets ended goes into the
+        trailing metadata."""
+        found = Violations()
+        request_id = requests.read_request_id(request.request_id, found)
+        found.check()
+        act = self._once(request_id, request, answer, self._bounded(act))
+        engine = self.core.engine
+        message, aborted = await self.core.run(engine.change, act, dry_run=request.validate_only, abort=abort)
+        if tell_aborted and abort:
+            self.trailing[ABORTED_KEY] = str(aborted)
+        return message
+
+    def _bounded(
+        self, act: Callable[[Transaction], Callable[[Carried], AnyMessage]]
+    ) -> Callable[[Transaction], Callable[[Carried], AnyMessage]]:
+        """Raise before the kernel is told for what the caller may not map, or not at all."""
+
+        def bounded(transaction: Transaction) -> Callable[[Carried], AnyMessage]:
+            finish = act(transaction)
+            check_changes(transaction, self.check_admin, partial(self.access.bounds, self.peer))
+            return finish
+
+        return bounded
+
+    def _once(
+        self,
+        request_id: str,
+        request: Any,
+        answer: type[AnyMessage],
+        act: Callable[[Transaction], Callable[[Carried], AnyMessage]],
+    ) -> Callable[[Transaction], Callable[[Carried], AnyMessage]]:
+        if not request_id or request.validate_only:
+            return act
+        caller, asked = self.peer.caller, requests.fingerprint(self.method, request)
+
+        def once(transaction: Transaction) -> Callable[[Carried], AnyMessage]:
+            known = transaction.recall(caller, request_id, asked)
+            if known is not None:
+                repeated = answer.FromString(known)
+                return lambda _carried: repeated
+            finish = act(transaction)
+
+            def remembered(carried: Carried) -> AnyMessage:
+                message = finish(carried)
+                transaction.remember(caller, request_id, asked, message.SerializeToString())
+                carried.undo.append(lambda later: later.forget(caller, request_id))
+                return message
+
+            return remembered
+
+        return once
+
+    # Lists
+
+    def cursor(self, request: Any) -> Cursor | None:
+        return self.core.pages.read(self.method, request, self.peer.caller)
+
+    def token(self, request: Any, cursor: Cursor) -> str:
+        return self.core.pages.write(cursor, self.method, request, self.peer.caller)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records of a list's page, the revision of its first page, and where the next one goes on; None on the last."""
+
+    records: list[Any]
+    revision: int
+    after: tuple[str | int, ...] | None
+
+
+def walk(
+    view: View,
+    call: Call,
+    parent: str,
+    cursor: Cursor | None,
+    size: int,
+    *,
+    records: Callable[[str, str, int], Iterable[Any]],
+    key: Callable[[Any], str],
+    matches: Callable[[Any], bool] = lambda _record: True,
+) -> Page:
+    """A page of what namespaces hold: of one, or, in order, of every one that the caller sees.
+
+    records: those of a namespace after a key, at most so many, in order; key: a record's.
+    """
+    namespace, after = (str(cursor.after[0]), str(cursor.after[1])) if cursor else ("", "")
+    revision = cursor.revision if cursor else view.revision
+    found: list[Any] = []
+    for name in _namespaces(view, call, parent, namespace):
+        position = after if name == namespace else ""
+        while page := list(records(name, position, size + 1)):
+            for record in page:
+                position = key(record)
+                if not matches(record):
+                    continue
+                if len(found) == size:
+                    return Page([one for _, one in found], revision, (found[-1][0], key(found[-1][1])))
+                found.append((name, record))
+            if len(page) <= size:
+                break
+    return Page([one for _, one in found], revision, None)
+
+
+def _namespaces(view: View, call: Call, parent: str, first: str) -> Iterator[str]:
+    """From `first` on, in order."""
+    if parent != names.EVERY:
+        view.namespace(parent)  # or NotFoundError
+        yield parent
+        return
+    if first and call.sees(first) and view.find_namespace(first) is not None:
+        yield first
+    after = first
+    while page := view.namespaces(after=after):
+        for record in page:
+            after = record.namespace.name
+            if call.sees(after):
+                yield after
+
+
+def resource_of(record: Record) -> Resource:
+    if isinstance(record, NamespaceRecord):
+        return Resource(ResourceKind.NAMESPACE, record.namespace.name)
+    if isinstance(record, EndpointRecord):
+        return Resource(ResourceKind.ENDPOINT, record.namespace, record.value.endpoint.name)
+    kind = ResourceKind.RULE if isinstance(record.rule, Rule) else ResourceKind.ACL_RULE
+    return Resource(kind, record.namespace, record.id)
+
+
+def has_labels(labels: Any, wanted: Any) -> bool:
+    """Whether all of `wanted` are among `labels`, with their values."""
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+@contextmanager
+def at_index(index: int | None) -> Iterator[None]:
+    """An error from inside is about this part of a batch; None: nobody knows which."""
+    try:
+        yield
+    except GraftError as error:
+        if index is not None:
+            error.index = index
+        raise

@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service put together: the one place that knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import grpc
+
+from graftd import __version__, log, metrics
+from graftd.api import listen
+from graftd.api.acceptor import Acceptor
+from graftd.api.acceptor import Limits as ConnectionLimits
+from graftd.api.access import Access
+from graftd.api.call import Core
+from graftd.api.convert.socket import event_message
+from graftd.api.gate import Outcome
+from graftd.api.hub import Hub
+from graftd.api.pages import Pages
+from graftd.api.peer import Peer, Peers, SocketName
+from graftd.api.server import Limits as ServerLimits
+from graftd.api.server import Server
+from graftd.config import Config, ConfigError, HostPort, TlsSection
+from graftd.errors import GraftError
+from graftd.kernel import Finder, FinderRoots, KernelAdapter, Listener, Watcher
+from graftd.model import (
+    AclNotice,
+    ClaimNotice,
+    EndpointGoneNotice,
+    EndpointNotice,
+    Event,
+    RulesNotice,
+    Selector,
+    TableNotice,
+)
+from graftd.ports import Finder as FinderPort
+from graftd.ports import Kernel
+from graftd.reconcile import Engine, NodeEvent, NodeEventKind
+from graftd.store import ALL, Limits, Store
+from graftd.systemd import Notifier, SystemdError, listen_sockets
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_GRACE_SECONDS = 5.0
+_MODULE_SECONDS = 2.0  # between looks at whether the module is there, while something is wrong
+_WHOLE_EVERY = 10  # periodic passes; the others read the tables whose generation has moved
+_SOCKET_MODES = {SocketName.ADMIN: 0o600, SocketName.READ_WRITE: 0o660, SocketName.READ_ONLY: 0o666}
+_WARNINGS = (
+    NodeEventKind.DRIFT_REPAIRED,
+    NodeEventKind.RECONCILE_FAILED,
+    NodeEventKind.MODULE_UNLOADED,
+    NodeEventKind.CLAIM_LOST,
+    NodeEventKind.DEGRADED,
+)
+
+
+@dataclass(slots=True)
+class Machine:
+    """What graftd works on. watcher, listener: None where nothing tells of changes. failpoint: the engine's and the
+    store's."""
+
+    kernel: Kernel
+    finder: FinderPort
+    watcher: Watcher | None = None
+    listener: Listener | None = None
+    failpoint: Callable[[str], None] = field(default=lambda _name: None)
+
+    @classmethod
+    def real(cls, config: Config) -> Machine:
+        """The machine that graftd runs on. In the engine's thread."""
+        places = config.namespaces
+        roots = FinderRoots(places.iproute2_folder, places.runtime_folders, places.cgroup_root, places.proc_root)
+        kernel = KernelAdapter()
+        return cls(kernel, Finder(roots, kernel.cookie_of), Watcher(roots), Listener())
+
+    def close(self) -> None:
+        """The kernel is the engine's to close."""
+        if self.watcher is not None:
+            self.watcher.close()
+        if self.listener is not None:
+            self.listener.close()
+
+
+class App:
+    """graftd, from its start to its end. Made and used in the event loop."""
+
+    def __init__(
+        self, config: Config, records: log.Log, *, config_path: Path | None = None, machine: Machine | None = None
+    ) -> None:
+        """config_path: what a reload reads; None for nothing. machine: None for the real one."""
+        self._config = config
+        self._records = records
+        self._config_path = config_path
+        self._machine = machine
+        self._log = log.logger()
+        self._loop = asyncio.get_running_loop()
+        self._executor = ThreadPoolExecutor(1, "engine")
+        self._notifier = Notifier.from_environment()
+        self._metrics = metrics.Metrics()
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._generations: dict[int, int] = {}
+        server = config.server
+        self._hub = Hub(
+            self._loop,
+            most_watchers=server.max_watchers,
+            most_changes=server.watch_queue,
+            recent_events=config.watch_events.recent,
+        )
+        self._hub.on_event = self._log_event
+        self._peers = Peers()
+        self._engine: Engine
+        self._core: Core
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises a GraftError that says why graftd cannot start."""
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                await self._start(stack)
+                self._tell(partial(self._notifier.ready, self._summary()))
+                self._log.info("graftd serves", version=__version__)
+                await self._stopping.wait()
+                self._log.info("graftd ends")
+                self._tell(self._notifier.stopping)
+        finally:
+            self._executor.shutdown()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        """Everything, in order; the stack undoes it in the opposite one."""
+        machine = self._machine
+        if machine is None:
+            machine = await self._run(Machine.real, self._config)
+        stack.push_async_callback(self._run, machine.close)
+        self._engine = engine = await self._run(self._open_engine, machine)
+        stack.push_async_callback(self._run, engine.close)
+        access = Access(self._config.access, host_cookie=engine.own.cookie, registered=self._registered)
+        key = await self._run(engine.read, lambda view: hashlib.sha256(view.history_id.encode()).digest())
+        self._core = Core(engine, self._executor, access, Pages(key))
+        limits = self._config.server
+        server = Server(
+            self._core,
+            self._hub,
+            self._peers,
+            self,
+            limits=ServerLimits(limits.max_pending_requests, limits.max_message_bytes),
+            version=__version__,
+        )
+        doors = self._listeners(stack)
+        private = listen.private_socket(limits.socket.parent)
+        server.grpc.add_insecure_port(f"unix:{private}")
+        if limits.tls is not None:
+            _add_tls(server.grpc, limits.tls)
+        await self._run(engine.start)
+        await self._run(self._watch, machine)
+        await server.grpc.start()
+        stack.push_async_callback(server.stop, _GRACE_SECONDS)
+        acceptor = Acceptor(
+            doors,
+            private,
+            self._peers,
+            limits=ConnectionLimits(limits.max_connections, limits.max_connections_per_user),
+            refused=self._refused,
+        )
+        acceptor.start()
+        stack.push_async_callback(acceptor.close, 0.0)
+        await self._serve_metrics(stack)
+        stack.push_async_callback(self._end_tasks)
+        stack.enter_context(self._reading(machine))
+        self._spawn(self._ticking(machine))
+        self._spawn(self._watchdog())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop)
+            stack.callback(self._loop.remove_signal_handler, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        stack.callback(self._loop.remove_signal_handler, signal.SIGHUP)
+
+    def _open_engine(self, machine: Machine) -> Engine:
+        section = self._config.store
+        store = Store.open(
+            section.path,
+            limits=Limits(
+                changes=section.changes_kept,
+                requests=section.request_ids_kept,
+                request_bytes=section.request_ids_bytes,
+                request_age=timedelta(seconds=section.request_ids_seconds),
+            ),
+            failpoint=machine.failpoint,
+        )
+        for backup in store.migrated:
+            self._log.info("the database has a newer schema now; a copy of the older one was kept", path=str(backup))
+        return Engine(store, machine.kernel, machine.finder, self._hub, failpoint=machine.failpoint)
+
+    def _listeners(self, stack: contextlib.AsyncExitStack) -> list[listen.Listener]:
+        """systemd's sockets, and where it gave none by a name, one made here."""
+        found = [listen.adopt(name, sock) for name, sock in listen_sockets()]
+        server = self._config.server
+        paths = {
+            SocketName.ADMIN: server.admin_socket,
+            SocketName.READ_WRITE: server.socket,
+            SocketName.READ_ONLY: server.read_only_socket,
+        }
+        if not found:
+            found = [listen.listen(name, path, mode=_SOCKET_MODES[name]) for name, path in paths.items()]
+        for listener in found:
+            stack.callback(listener.close)
+        return found
+
+    async def _serve_metrics(self, stack: contextlib.AsyncExitStack) -> None:
+        place = self._config.metrics.listen
+        if place is None:
+            return
+        server = metrics.Server(self._render_metrics)
+        await server.start((place.host, place.port) if isinstance(place, HostPort) else place)
+        stack.push_async_callback(server.close)
+
+    # What goes on
+
+    async def _run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something in the engine's thread."""
+        return await self._loop.run_in_executor(self._executor, partial(function, *args, **kwargs))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended_task)
+
+    def _ended_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a part of graftd failed, and it ends", exc_info=error)
+            self.stop()
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ticking(self, machine: Machine) -> None:
+        """Look from time to time, and oftener while something is wrong."""
+        passes = 0
+        while True:
+            degraded = bool(await self._run(self._engine.conditions))
+            interval = self._config.reconcile.interval_seconds
+            await asyncio.sleep(min(interval, _MODULE_SECONDS) if degraded else interval)
+            passes += 1
+            await self._run(self._engine.tick, whole=passes % _WHOLE_EVERY == 0)
+            self._metrics.reconcile_runs.add()
+            await self._run(self._watch, machine)
+
+    async def _watchdog(self) -> None:
+        """Tell systemd that the loop, the engine's thread and the store work."""
+        if self._notifier.watchdog_seconds is None:
+            return
+        while True:
+            try:
+                await self._run(self._engine.check)
+            except GraftError as error:
+                self._log.error("the store cannot be read", detail=str(error))
+            else:
+                self._tell(self._notifier.watchdog)
+            await asyncio.sleep(self._notifier.watchdog_seconds / 3)
+
+    def _watch(self, machine: Machine) -> None:
+        """Let the watcher see the selectors that there are. In the engine's thread."""
+        if machine.watcher is not None:
+            machine.watcher.watch(self._engine.read(_selectors))
+
+    @contextlib.contextmanager
+    def _reading(self, machine: Machine) -> Iterator[None]:
+        """Hear of namespaces and of the kernel."""
+        watcher, listener = machine.watcher, machine.listener
+        if watcher is not None:
+            self._loop.add_reader(watcher.fileno(), self._seen, watcher)
+        if listener is not None:
+            self._loop.add_reader(listener.fileno(), self._heard, listener)
+        try:
+            yield
+        finally:
+            for source in (watcher, listener):
+                if source is not None:
+                    self._loop.remove_reader(source.fileno())
+
+    def _seen(self, watcher: Watcher) -> None:
+        # Until it was read, in the thread that it belongs to, it would wake the loop again and again.
+        self._loop.remove_reader(watcher.fileno())
+        self._spawn(self._refresh(watcher))
+
+    async def _refresh(self, watcher: Watcher) -> None:
+        selectors = await self._run(watcher.read)
+        self._loop.add_reader(watcher.fileno(), self._seen, watcher)
+        if selectors:
+            await self._run(self._engine.refresh, selectors)
+
+    def _heard(self, listener: Listener) -> None:
+        heard = listener.receive()
+        now = datetime.now(UTC)
+        waiting = bool(self._generations)
+        look = heard.lost
+        for notice in heard.notices:
+            if isinstance(notice, Event):
+                namespace = self._engine.namespace_of(notice.netns_cookie)
+                if namespace:
+                    message = event_message(notice, namespace=namespace, time=now)
+                    self._hub.socket_event(namespace, message)
+            elif isinstance(notice, ClaimNotice):
+                look = True
+            else:
+                cookie, generation = _generation_of(notice)
+                self._generations[cookie] = generation
+        if heard.lost:
+            self._hub.sockets_lost()
+        if look:
+            self._spawn(self._run_tick())
+        if self._generations and not waiting:
+            self._spawn(self._notice())
+
+    async def _run_tick(self) -> None:
+        await self._run(self._engine.tick)
+
+    async def _notice(self) -> None:
+        """What was heard while the engine was busy is looked at together."""
+
+        def take() -> dict[int, int]:
+            found, self._generations = self._generations, {}
+            return found
+
+        await self._run(lambda: self._engine.noticed(take()))
+
+    # The configuration, read anew
+
+    def _reload_soon(self) -> None:
+        self._spawn(self._reload())
+
+    async def _reload(self) -> None:
+        self._tell(self._notifier.reloading)
+        try:
+            if self._config_path is not None:
+                await self._use(Config.load(self._config_path))
+        except GraftError as error:
+            problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+            for problem in problems:
+                self._log.error("the configuration was not read anew", detail=problem)
+        self._tell(partial(self._notifier.ready, self._summary()))
+
+    async def _use(self, config: Config) -> None:
+        await asyncio.to_thread(self._core.access.configure, config.access)
+        for name in self._config.changes_needing_restart(config):
+            self._log.warning("a key takes effect when graftd is restarted", key=name)
+        self._records.set_level(config.log.level)
+        self._hub.most_watchers = config.server.max_watchers
+        self._hub.most_changes = config.server.watch_queue
+        self._config = config
+        self._hub.happened(
+            NodeEvent(datetime.now(UTC), NodeEventKind.CONFIGURATION_RELOADED, "the configuration was read anew")
+        )
+
+    # What is told
+
+    def _registered(self, cookie: int) -> str | None:
+        return self._engine.namespace_of(cookie) or None
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except SystemdError as error:
+            self._log.warning("systemd was not told", detail=str(error))
+
+    def _summary(self) -> str:
+        conditions = self._engine.conditions()
+        return f"degraded: {conditions[0].message}" if conditions else "ready"
+
+    def _log_event(self, event: NodeEvent) -> None:
+        if event.kind is NodeEventKind.DRIFT_REPAIRED:
+            self._metrics.reconcile_repairs.add(len(event.repairs))
+        elif event.kind is NodeEventKind.RECONCILE_FAILED:
+            self._metrics.reconcile_failures.add()
+        if event.kind in (NodeEventKind.DEGRADED, NodeEventKind.RECOVERED):
+            self._tell(partial(self._notifier.status, self._summary()))
+        write = self._log.warning if event.kind in _WARNINGS else self._log.info
+        write(event.detail, event_kind=event.kind.name, namespace=event.namespace)
+
+    def _refused(self, peer: Peer | None, sentence: str) -> None:
+        self._log.warning("a connection was closed", detail=sentence, caller=peer.caller if peer else "")
+
+    def ended(self, outcome: Outcome) -> None:
+        """As Witness of the gate."""
+        self._metrics.rpc_ended(outcome.method, outcome.code, outcome.seconds)
+        if outcome.error is not None:
+            self._log.error(outcome.message, method=outcome.method, exc_info=outcome.error)
+        denied = outcome.code in ("PERMISSION_DENIED", "UNAUTHENTICATED")
+        if not (outcome.changes or denied):
+            return
+        peer = outcome.peer
+        log.audit(
+            who=_who(peer),
+            where=peer.socket_name if peer is not None else "an unknown socket",
+            method=outcome.method,
+            resource=outcome.resource,
+            outcome=(log.Outcome.DONE if not outcome.reason else log.Outcome.REFUSED if denied else log.Outcome.FAILED),
+            detail=outcome.message,
+            reason=outcome.reason,
+        )
+
+    def _render_metrics(self) -> str:
+        figures = self._metrics
+        present = self._engine.present()
+        figures.set_namespaces(present=present, absent=self._engine.registered() - present)
+        figures.watchers.set(len(self._hub))
+        figures.store_revision.set(self._hub.revision)
+        figures.log_lost.set(self._records.lost)
+        return figures.registry.render()
+
+
+def _selectors(view: Any) -> list[Selector]:
+    return [record.namespace.selector for record in view.namespaces(limit=ALL)]
+
+
+def _generation_of(
+    notice: TableNotice | EndpointNotice | EndpointGoneNotice | RulesNotice | AclNotice,
+) -> tuple[int, int]:
+    if isinstance(notice, (EndpointNotice, EndpointGoneNotice)):
+        return notice.netns_cookie, notice.generation
+    return notice.table.netns_cookie, notice.table.generation
+
+
+def _who(peer: Peer | None) -> dict[str, object]:
+    if peer is None:
+        return {}
+    if peer.uid is None:
+        return {"certificate": " ".join(peer.certificate_names), "address": peer.address}
+    return {"uid": peer.uid, "pid": peer.pid, "netns": peer.netns_cookie}
+
+
+def _add_tls(server: grpc.aio.Server, tls: TlsSection) -> None:
+    """Raises ConfigError."""
+    try:
+        key, certificate, authorities = (path.read_bytes() for path in (tls.key, tls.certificate, tls.client_ca))
+    except OSError as error:
+        raise ConfigError((f"{error.filename}: it cannot be read: {error.strerror}",)) from error
+    credentials = grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=authorities, require_client_auth=True
+    )
+    try:
+        port = server.add_secure_port(str(tls.listen), credentials)
+    except RuntimeError as error:
+        raise ConfigError((f"server.tls: {tls.listen} cannot be listened on: {error}",)) from error
+    if port == 0:
+        raise ConfigError((f"server.tls: {tls.listen} cannot be listened on: see that nobody else does",))
