@@ -3,6 +3,7 @@
 
 KERNEL: the socket of `played.start`; without it the kernel is played in this process, and answers at once.
 GRAFTD_KILL=NAME:N kills the process at the Nth time that it comes to the failpoint NAME; NAME alone at the first.
+GRAFTD_NEWER_SCHEMA=1: the store has one migration more than it has.
 GRAFTD_PLAYED_NAMESPACES=N: namespaces of ip netns, ns0 and on, that the kernel of this process has.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from graftd import log
 from graftd.app import App, Machine
 from graftd.config import Config
+from graftd.store import _schema
 from integration.played import PlayedFinder, Remote, Tables
 
 
@@ -36,6 +38,8 @@ def _failpoint() -> Callable[[str], None]:
 
 
 def main() -> None:
+    if os.environ.get("GRAFTD_NEWER_SCHEMA"):
+        _schema.MIGRATIONS = (*_schema.MIGRATIONS, ("CREATE TABLE newer (id INTEGER PRIMARY KEY) STRICT",))
     config = Config.load(Path(sys.argv[1]))
     records = log.set_up(config.log.level, config.log.format)
     tables: Tables | Remote
