@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every method of the contract with generated requests: an answer or an error with a reason, never a defect.
+
+GRAFT_FUZZ: how many requests of each method; 60 unless it is said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from graft.rpc.v1 import status_pb2
+from graft.v1 import (
+    acl_pb2,
+    endpoint_pb2,
+    errors_pb2,
+    namespace_pb2,
+    node_pb2,
+    rule_pb2,
+    socket_pb2,
+    watch_pb2,
+)
+from integration.process import Graftd
+from unit.messages import message_class, messages
+
+_FILES = (acl_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2, socket_pb2, watch_pb2)
+_METHODS = {
+    f"/{service.full_name}/{method.name}": method
+    for file in _FILES
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+_CLIENT_STREAMS = ("/graft.v1.NodeService/Restore",)
+_SERVER_STREAMS = (
+    "/graft.v1.NodeService/Backup",
+    "/graft.v1.NodeService/WatchNode",
+    "/graft.v1.SocketService/WatchSockets",
+    "/graft.v1.WatchService/Watch",
+)
+_EXAMPLES = int(os.environ.get("GRAFT_FUZZ", "60"))
+_REASONS = {value.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name}
+# Statuses that gRPC itself answers with, without a reason.
+_OF_GRPC = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+    service = Graftd(tmp_path_factory.mktemp("fuzz"))
+    try:
+        service.start({"GRAFTD_PLAYED_NAMESPACES": "3"})
+        with grpc.insecure_channel(service.target) as channel:
+            _prepare(channel)
+            yield channel
+            # It stands, and has logged no defect.
+            _call(channel, "/graft.v1.NodeService/GetStatus", node_pb2.GetStatusRequest())
+        assert service.stop() == 0
+        said = service.log.read_text()
+        assert "Traceback" not in said, said[said.index("Traceback") - 2000 :]
+    finally:
+        service.close()
+
+
+def _prepare(channel: grpc.Channel) -> None:
+    """What the names in generated messages are often about."""
+    for name, place in (("web", "ns0"), ("edge", "ns1")):
+        selector = namespace_pb2.NamespaceSelector(iproute2_name=place)
+        _call(
+            channel,
+            "/graft.v1.NamespaceService/CreateNamespace",
+            namespace_pb2.CreateNamespaceRequest(
+                namespace_id=name, namespace=namespace_pb2.Namespace(selector=selector)
+            ),
+        )
+
+
+def _call(channel: grpc.Channel, name: str, request: Any) -> Any:
+    method = _METHODS[name]
+    answer = message_class(method.output_type)
+    path, serialize, deserialize = name, type(request).SerializeToString, answer.FromString
+    if name in _CLIENT_STREAMS:
+        call = channel.stream_unary(path, request_serializer=serialize, response_deserializer=deserialize)
+        return call(iter([request]), timeout=30)
+    if name in _SERVER_STREAMS:
+        stream = channel.unary_stream(path, request_serializer=serialize, response_deserializer=deserialize)(
+            request, timeout=30
+        )
+        first = next(stream)
+        stream.cancel()
+        return first
+    call = channel.unary_unary(path, request_serializer=serialize, response_deserializer=deserialize)
+    return call(request, timeout=30)
+
+
+@pytest.mark.parametrize("name", _METHODS)
+def test_a_request_is_answered_or_refused_for_a_reason(channel: grpc.Channel, name: str) -> None:
+    method: MethodDescriptor = _METHODS[name]
+
+    @settings(
+        max_examples=_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=False
+    )
+    @given(st.data())
+    def one(data: st.DataObject) -> None:
+        request = data.draw(messages(message_class(method.input_type)))
+        try:
+            _call(channel, name, request)
+        except grpc.RpcError as error:
+            _check(error)
+
+    one()
+
+
+def _check(error: Any) -> None:
+    code = error.code()
+    assert code not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN), (code, error.details())
+    if code in _OF_GRPC:
+        return
+    details = dict(error.trailing_metadata()).get("grpc-status-details-bin")
+    assert details is not None, (code, error.details())
+    status = status_pb2.Status.FromString(details)
+    assert status.message == error.details()
+    info = status_pb2.ErrorInfo.FromString(status.details[0].value)
+    assert info.domain == "graftd"
+    assert info.reason in _REASONS
+    if code is grpc.StatusCode.INVALID_ARGUMENT and info.reason in ("INVALID_FIELD", "INVALID_MASK", "FIELD_IMMUTABLE"):
+        bad = status_pb2.BadRequest.FromString(status.details[1].value)
+        assert all(one.field or one.description for one in bad.field_violations)
+        assert bad.field_violations
