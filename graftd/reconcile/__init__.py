@@ -3,10 +3,9 @@
 
 from graftd.reconcile._difference import Difference, Resource, ResourceKind
 from graftd.reconcile._event import Listener, NodeEvent, NodeEventKind
-from graftd.reconcile.engine import (
+from graftd.reconcile._status import (
     Carried,
     Condition,
-    Engine,
     Failure,
     ModuleState,
     ReconcileStatus,
@@ -14,6 +13,7 @@ from graftd.reconcile.engine import (
     Sync,
     SyncState,
 )
+from graftd.reconcile.engine import Engine
 
 __all__ = [
     "Carried",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from graftd.model import (
     AclRule,
@@ -14,6 +14,7 @@ from graftd.model import (
     DeleteEndpoint,
     Endpoint,
     EndpointEntry,
+    PortRange,
     PutEndpoint,
     Rule,
     RuleRecord,
@@ -24,6 +25,8 @@ from graftd.model import (
     Table,
     TableSettings,
 )
+
+LIMITS = ("max_sockets", "max_ephemeral", "max_endpoints")
 
 
 class ResourceKind(enum.Enum):
@@ -56,12 +59,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An endpoint that is to be in the kernel. target: the cookie of its target namespace. target_fd: a
-    descriptor of that one, None for graftd's own."""
+    """An endpoint that is to be in the kernel. target: the cookie of its target namespace. target_name: that one's
+    resource, "" for graftd's own namespace."""
 
     endpoint: Endpoint
     target: int
-    target_fd: int | None = None
+    target_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +89,78 @@ class Actual:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A step, and what it is for. A step that replaces a list whole is for all that differs in it."""
+    """A step, and what it is for. A step that replaces a list whole is for all that differs in it. target: the
+    namespace whose descriptor a PutEndpoint is still to get, "" for none."""
 
     step: Step
     differences: tuple[Difference, ...]
+    target: str = ""
 
 
 def difference(namespace: str, desired: Desired, actual: Actual) -> list[Planned]:
-    """The steps, in an order in which no endpoint stands open meanwhile: limits; what goes; the ACL; what comes; rules,
-    which lead to endpoints."""
-    return [
-        *_settings(namespace, desired.settings, actual.table),
-        *_gone(namespace, desired.endpoints, actual.endpoints),
-        *_acl(namespace, desired.acl, actual.acl),
-        *_put(namespace, desired.endpoints, actual.endpoints),
-        *_rules(namespace, desired.rules, actual.rules),
-    ]
+    """The steps that make a table what it is to be; none for what is so already."""
+    return in_order(
+        [
+            *_settings(namespace, desired.settings, actual.table),
+            *_gone(namespace, desired.endpoints, actual.endpoints),
+            *_acl(namespace, desired.acl, actual.acl),
+            *_put(namespace, desired.endpoints, actual.endpoints),
+            *_rules(namespace, desired.rules, actual.rules),
+        ]
+    )
+
+
+def in_order(planned: Iterable[Planned]) -> list[Planned]:
+    """The steps in the order in which no endpoint stands without its ACL, at whichever of them a crash comes.
+
+    A table that is to be frozen is so first, and one that is to be open again is so last. An endpoint that goes is gone
+    before the ACL is another; one that comes or changes does so under the ACL that it is to have. Until then, one that
+    changes is as it was, under the new ACL already. Rules, which lead to endpoints, come after them.
+    """
+    return sorted((part for one in planned for part in _parts(one)), key=lambda one: _place(one.step))
+
+
+def changed_settings(desired: TableSettings, there: TableSettings | Table) -> TableSettings:
+    """Of the settings those that are otherwise there."""
+    return TableSettings(
+        **{word: wanted for word in _SETTINGS if (wanted := getattr(desired, word)) != getattr(there, word)}
+    )
+
+
+def _parts(planned: Planned) -> Iterable[Planned]:
+    """Limits at once, the end of a freeze later."""
+    step = planned.step
+    if not isinstance(step, SetTable) or step.settings.frozen is not False:
+        return [planned]
+    limits = replace(step.settings, frozen=None)
+    opened = Planned(SetTable(TableSettings(frozen=False)), planned.differences)
+    return [opened] if limits == TableSettings() else [Planned(SetTable(limits), planned.differences), opened]
+
+
+def _place(step: Step) -> int:
+    match step:
+        case SetTable(settings):
+            return 5 if settings.frozen is False else 0
+        case DeleteEndpoint():
+            return 1
+        case SetAcl():
+            return 2
+        case PutEndpoint():
+            return 3
+        case SetRules():
+            return 4
 
 
 def _settings(namespace: str, desired: TableSettings, table: Table) -> Iterable[Planned]:
-    limits = ("max_sockets", "max_ephemeral", "max_endpoints")
-    changed = [f"limits.{word}" for word in limits if getattr(desired, word) != getattr(table, word)]
-    if desired.frozen != table.frozen:
-        changed.append("frozen")
+    settings = changed_settings(desired, table)
+    changed = tuple(name for word, name in _SETTINGS.items() if getattr(settings, word) is not None)
     if changed:
         resource = Resource(ResourceKind.NAMESPACE, namespace)
-        yield Planned(SetTable(desired), (Difference(resource, ChangeKind.UPDATED, tuple(changed)),))
+        yield Planned(SetTable(settings), (Difference(resource, ChangeKind.UPDATED, changed),))
+
+
+# The API's names of a namespace's fields.
+_SETTINGS = {word: f"limits.{word}" for word in LIMITS} | {"frozen": "frozen"}
 
 
 def _gone(namespace: str, desired: Mapping[str, Wanted], actual: Mapping[str, EndpointEntry]) -> Iterable[Planned]:
@@ -129,7 +178,7 @@ def _put(namespace: str, desired: Mapping[str, Wanted], actual: Mapping[str, End
             continue
         else:
             found = Difference(_endpoint(namespace, name), ChangeKind.UPDATED, _endpoint_fields(wanted, entry))
-        yield Planned(PutEndpoint(wanted.endpoint, wanted.target_fd), (found,))
+        yield Planned(PutEndpoint(wanted.endpoint), (found,), wanted.target_name)
 
 
 def _endpoint_fields(wanted: Wanted, entry: EndpointEntry) -> tuple[str, ...]:
@@ -155,6 +204,9 @@ _ENDPOINT_FIELDS = {
 }
 
 
+_ALL_PORTS = PortRange(0, 65535)
+
+
 def _rules(namespace: str, desired: Sequence[RuleRecord[Rule]], actual: frozenset[Rule]) -> Iterable[Planned]:
     by_selector = {rule.selector: rule for rule in actual}
     found = []
@@ -171,25 +223,30 @@ def _rules(namespace: str, desired: Sequence[RuleRecord[Rule]], actual: frozense
 
 
 def _acl(namespace: str, desired: Sequence[RuleRecord[AclRule]], actual: tuple[AclRule, ...]) -> Iterable[Planned]:
-    wanted = tuple(record.rule for record in desired)
+    wanted = tuple(_as_told(record.rule) for record in desired)
     if wanted == actual:
         return
     found = []
     left = Counter(actual)
-    for record in desired:
+    for record, rule in zip(desired, wanted, strict=True):
         resource = Resource(ResourceKind.ACL_RULE, namespace, record.id)
-        if left[record.rule]:
-            left[record.rule] -= 1
+        if left[rule]:
+            left[rule] -= 1
         else:
             found.append(Difference(resource, ChangeKind.CREATED))
     found += [Difference(Resource(ResourceKind.ACL_RULE, namespace, "-"), ChangeKind.DELETED)] * left.total()
     if not found:  # the order alone
         found = [
             Difference(Resource(ResourceKind.ACL_RULE, namespace, record.id), ChangeKind.UPDATED, ("index",))
-            for record, there in zip(desired, actual, strict=True)
-            if record.rule != there
+            for record, rule, there in zip(desired, wanted, actual, strict=True)
+            if rule != there
         ]
     yield Planned(SetAcl(wanted), tuple(found))
+
+
+def _as_told(rule: AclRule) -> AclRule:
+    """As the kernel tells it: every port from 0 on is no condition."""
+    return replace(rule, ports=None) if rule.ports == _ALL_PORTS else rule
 
 
 def _endpoint(namespace: str, name: str) -> Resource:

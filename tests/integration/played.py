@@ -16,18 +16,19 @@ import socket
 import struct
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from graftd.errors import KernelError, ModuleNotLoadedError, NamespaceError
+from graftd.errors import KernelError, ModuleNotLoadedError, NamespaceError, TablesClaimedError
 from graftd.kernel import netns
 from graftd.model import (
     Acl,
     AclRule,
     Counters,
     DeleteEndpoint,
+    Door,
     Endpoint,
     EndpointEntry,
     GraftedSocket,
@@ -43,6 +44,7 @@ from graftd.model import (
     SetTable,
     Step,
     Table,
+    Verbs,
 )
 from graftd.ports import StepResult
 
@@ -62,6 +64,8 @@ class _Table:
     endpoints: dict[str, tuple[Endpoint, int]] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     acl: tuple[AclRule, ...] = ()
+    owner: int | None = None  # None: whose graftd is
+    sockets: dict[int, str] = field(default_factory=dict)  # cookies -> endpoints
 
 
 class Tables:
@@ -73,6 +77,7 @@ class Tables:
         self.loaded = True
         self.claimant: str | None = None
         self.slow_steps = 0.0
+        self.steps: list[Step] = []  # that were tried
         self._next = _FIRST_COOKIE
         self._tables: dict[int, _Table] = {}
 
@@ -86,6 +91,24 @@ class Tables:
     def remove_namespace(self, name: str) -> None:
         cookie = self.namespaces.pop(name)
         self._tables.pop(cookie, None)
+        for table in self._tables.values():
+            gone = {name: (one, 0) for name, (one, target) in table.endpoints.items() if target == cookie}
+            table.endpoints.update(gone)
+
+    def set_name(self, name: str, cookie: int) -> None:
+        """Let a name select a namespace that is there."""
+        self.namespaces[name] = cookie
+
+    def unset_name(self, name: str) -> None:
+        """Take a name away from a namespace that goes on to be."""
+        del self.namespaces[name]
+
+    def own_by(self, cookie: int, owner: int | None) -> None:
+        """Let the table be one that another namespace writes; None: graftd's."""
+        self._of(cookie).owner = owner
+
+    def add_socket(self, cookie: int, socket_cookie: int, endpoint: str) -> None:
+        self._of(cookie).sockets[socket_cookie] = endpoint
 
     def load(self, loaded: bool) -> None:
         """Load the module, or unload it with all that it holds."""
@@ -126,7 +149,7 @@ class Tables:
             len(one.acl),
             0,
             0,
-            OWN_COOKIE if one.endpoints or one.rules or one.acl else 0,
+            one.owner or (OWN_COOKIE if one.endpoints or one.rules or one.acl else 0),
         )
 
     def endpoints(self, cookie: int) -> list[EndpointEntry]:
@@ -152,7 +175,8 @@ class Tables:
 
     def sockets(self, cookie: int | None) -> list[GraftedSocket]:
         self._check_loaded()
-        return []
+        tables = self._tables if cookie is None else {cookie: self._of(cookie)}
+        return [_socket(where, *one) for where, table in tables.items() for one in table.sockets.items()]
 
     def carry_out(self, cookie: int, steps: Sequence[Step]) -> list[StepResult]:
         self._check_loaded()
@@ -160,11 +184,17 @@ class Tables:
 
     def abort_socket(self, cookie: int, socket_cookie: int) -> int:
         self._check_loaded()
-        raise KernelError(errno.ENOENT, "there is no such socket")
+        if self._of(cookie).sockets.pop(socket_cookie, None) is None:
+            raise KernelError(errno.ENOENT, "there is no such socket")
+        return 1
 
     def abort_sockets(self, cookie: int, endpoint: str) -> int:
         self._check_loaded()
-        return 0
+        table = self._of(cookie)
+        aborted = _abort(table, {endpoint})
+        if not aborted and endpoint not in table.endpoints:
+            raise KernelError(errno.ENOENT, f"there is no endpoint '{endpoint}'")
+        return aborted
 
     def close(self) -> None:
         """As any Kernel."""
@@ -178,45 +208,91 @@ class Tables:
 
     def _check_claim(self) -> None:
         if self.claimant is not None:
-            raise KernelError(errno.EBUSY, f"the tables are claimed by {self.claimant} (pid 7)")
+            sentence = f"the tables are claimed by {self.claimant} (pid 7)"
+            raise TablesClaimedError(sentence, claimant=self.claimant, pid=7)
 
     def _try(self, table: _Table, step: Step) -> StepResult:
+        self.steps.append(step)
         try:
             self._check_claim()
-            self._do(table, step)
+            return StepResult(aborted=self._do(table, step))
         except KernelError as error:
             return StepResult(error)
-        return StepResult()
 
-    def _do(self, table: _Table, step: Step) -> None:
+    def _do(self, table: _Table, step: Step) -> int:
+        """How many sockets it ended."""
+        aborted = 0
         match step:
             case SetTable(settings):
-                for word in ("max_sockets", "max_ephemeral", "max_endpoints", "frozen"):
-                    value = getattr(settings, word)
+                found = {one.name: getattr(settings, one.name) for one in fields(settings)}
+                for word, value in found.items():
                     if value is not None:
                         setattr(table, word, value)
-            case PutEndpoint(endpoint, target_fd, _):
-                if endpoint.device == REFUSED_DEVICE:
-                    raise KernelError(errno.ENODEV, f"there is no device {REFUSED_DEVICE}")
-                if endpoint.name not in table.endpoints and len(table.endpoints) >= table.max_endpoints:
-                    raise KernelError(errno.ENOSPC, "the table has max-endpoints endpoints")
-                table.endpoints[endpoint.name] = endpoint, OWN_COOKIE if target_fd is None else target_fd
-            case DeleteEndpoint(name, _):
+            case PutEndpoint(endpoint, target_fd, abort):
+                aborted = _put(table, endpoint, OWN_COOKIE if target_fd is None else target_fd, abort=abort)
+            case DeleteEndpoint(name, abort):
                 if table.endpoints.pop(name, None) is None:
-                    return
+                    return 0
+                aborted = _abort(table, {name} if abort else set())
             case SetRules(rules):
                 table.rules = rules
-            case SetAcl(rules, _):
+            case SetAcl(rules, abort):
                 table.acl = rules
+                aborted = _abort(table, {rule.endpoint for rule in rules if abort and not rule.allow})
         table.generation += 1
+        return aborted
 
 
-@dataclass(frozen=True)
+def _put(table: _Table, endpoint: Endpoint, target: int, *, abort: bool) -> int:
+    there = endpoint.name in table.endpoints
+    if endpoint.device == REFUSED_DEVICE:
+        raise KernelError(errno.ENODEV, f"there is no device {REFUSED_DEVICE}")
+    if not there and len(table.endpoints) >= table.max_endpoints:
+        raise KernelError(errno.ENOSPC, "the table has max-endpoints endpoints")
+    table.endpoints[endpoint.name] = endpoint, target
+    return _abort(table, {endpoint.name}) if there and abort else 0
+
+
+def _abort(table: _Table, endpoints: set[str]) -> int:
+    """End the sockets of these; "" is every one."""
+    ended = [one for one, endpoint in table.sockets.items() if endpoint in endpoints or "" in endpoints]
+    for one in ended:
+        del table.sockets[one]
+    return len(ended)
+
+
+def _socket(netns_cookie: int, cookie: int, endpoint: str) -> GraftedSocket:
+    return GraftedSocket(
+        netns_cookie=netns_cookie,
+        target_cookie=OWN_COOKIE,
+        cookie=cookie,
+        inode=cookie,
+        endpoint=endpoint,
+        family=socket.AF_INET,
+        type=socket.SOCK_STREAM,
+        protocol=socket.IPPROTO_TCP,
+        state=1,
+        uid=0,
+        cgroup_id=1,
+        local_address=None,
+        local_port=0,
+        remote_address=None,
+        remote_port=0,
+        door=Door.AF_GRAFT,
+        verb=Verbs.CONNECT,
+    )
+
+
 class _Found:
-    fd: int
+    """fd: the cookie."""
+
+    def __init__(self, fd: int, held: list[int]) -> None:
+        self.fd = fd
+        self._held = held
+        held.append(fd)
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._held.remove(self.fd)
 
 
 class PlayedFinder:
@@ -224,6 +300,7 @@ class PlayedFinder:
 
     def __init__(self, tables: Tables | Remote) -> None:
         self._tables = tables
+        self.held: list[int] = []  # what was found and not closed yet
 
     def pin(self, selector: Selector) -> Selector:
         if selector.kind is SelectorKind.PID:
@@ -234,7 +311,7 @@ class PlayedFinder:
 
     def find(self, selector: Selector) -> _Found | None:
         cookie = self._tables.namespaces.get(selector.value)
-        return None if cookie is None else _Found(cookie)
+        return None if cookie is None else _Found(cookie, self.held)
 
     def identity(self, found: Any) -> NetnsIdentity:
         return NetnsIdentity(self._tables.boot_id, found.fd)
@@ -257,8 +334,17 @@ def _reduced(error: KernelError) -> tuple[type[KernelError], tuple[object, ...]]
     return type(error), (error.errno, error.message, error.attribute)
 
 
+def _claimed(message: str, claimant: str, pid: int) -> TablesClaimedError:
+    return TablesClaimedError(message, claimant=claimant, pid=pid)
+
+
+def _claimed_reduced(error: TablesClaimedError) -> tuple[object, tuple[object, ...]]:
+    return _claimed, (error.message, error.claimant, error.pid)
+
+
 for _kind in (KernelError, ModuleNotLoadedError):
     copyreg.pickle(_kind, _reduced)
+copyreg.pickle(TablesClaimedError, _claimed_reduced)  # type: ignore[arg-type]
 
 
 class Remote:
@@ -271,7 +357,7 @@ class Remote:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if name in ("boot_id", "namespaces", "loaded", "claimant"):
+        if name in ("boot_id", "namespaces", "loaded", "claimant", "steps"):
             return self._ask(name, None)
         return lambda *values: self._ask(name, values)
 
