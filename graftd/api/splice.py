@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two connected sockets made one: what either receives, the other sends.
+
+Of each direction at most 128 KiB wait in memory: for a side that does not take, the other is not read. A stream that
+ends in one direction ends in that direction alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+from typing import cast
+
+CHUNK_BYTES = 64 * 1024  # read at a time
+WAITING_BYTES = 64 * 1024  # with more than these unsent nothing is read; a chunk may have come before
+LINGER_SECONDS = 30.0
+
+
+async def splice(front: socket.socket, back: socket.socket, buffer: memoryview) -> None:
+    """Until both streams have ended or either socket fails. Both sockets are closed then, and if this is cancelled.
+
+    When one is gone or `back` has ended, the other has 30 seconds to take what waits for it and to end. buffer:
+    CHUNK_BYTES to read into, which all splices of a loop may share: it is empty again before the loop goes on.
+    """
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    sides = _Side(buffer, gone, is_back=False), _Side(buffer, gone, is_back=True)
+    sides[0].other, sides[1].other = sides[1], sides[0]
+    try:
+        for side, sock in zip(sides, (front, back), strict=True):
+            await loop.connect_accepted_socket(partial(_identity, side), sock)
+        for side in sides:
+            side.transport.resume_reading()
+        await gone.wait()
+    finally:
+        for side, sock in zip(sides, (front, back), strict=True):
+            side.abort()
+            sock.close()
+
+
+def _identity(side: _Side) -> _Side:
+    return side
+
+
+class _Side(asyncio.BufferedProtocol):
+    """gone: set when both sides are. is_back: when it has ended, the other is not waited for without end."""
+
+    other: _Side
+    transport: asyncio.Transport
+
+    def __init__(self, buffer: memoryview, gone: asyncio.Event, *, is_back: bool) -> None:
+        self._buffer = buffer
+        self._gone = gone
+        self._is_back = is_back
+        self._deadline: asyncio.TimerHandle | None = None
+        self._connected = False
+        self.ended = False
+
+    def abort(self) -> None:
+        if self._connected:
+            self.transport.abort()
+
+    def end_soon(self) -> None:
+        if self._connected and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(LINGER_SECONDS, self.transport.abort)
+
+    def finish(self) -> None:
+        """Send what waits, and close."""
+        self.end_soon()
+        self.transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._connected = True
+        self.transport.set_write_buffer_limits(high=WAITING_BYTES)
+        self.transport.pause_reading()  # until the other side is there
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 asyncio says how it is called
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.other.transport.write(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        if self.other.ended:
+            self.other.finish()
+            return False
+        self.other.transport.write_eof()
+        if self._is_back:
+            self.other.end_soon()
+        return True
+
+    def pause_writing(self) -> None:
+        self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 there is nobody to tell
+        self._connected = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.other._connected:  # noqa: SLF001 it is one of the same
+            self.other.finish()
+        else:
+            self._gone.set()
