@@ -24,7 +24,7 @@ from graftd.api.acceptor import Limits as ConnectionLimits
 from graftd.api.access import Access
 from graftd.api.call import Core
 from graftd.api.convert.socket import event_message
-from graftd.api.gate import Outcome
+from graftd.api.gate import Gate, Outcome
 from graftd.api.hub import Hub
 from graftd.api.pages import Pages
 from graftd.api.peer import Peer, Peers, SocketName
@@ -99,6 +99,7 @@ class App:
         self, config: Config, records: log.Log, *, config_path: Path | None = None, machine: Machine | None = None
     ) -> None:
         """config_path: what a reload reads; None for nothing. machine: None for the real one."""
+        self._started = config
         self._config = config
         self._records = records
         self._config_path = config_path
@@ -122,6 +123,8 @@ class App:
         self._peers = Peers()
         self._engine: Engine
         self._core: Core
+        self._gate: Gate
+        self._acceptor: Acceptor
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises a GraftError that says why graftd cannot start."""
@@ -168,13 +171,9 @@ class App:
         await self._run(self._watch, machine)
         await server.grpc.start()
         stack.push_async_callback(server.stop, _GRACE_SECONDS)
-        acceptor = Acceptor(
-            doors,
-            private,
-            self._peers,
-            limits=ConnectionLimits(limits.max_connections, limits.max_connections_per_user),
-            refused=self._refused,
-        )
+        self._gate = server.gate
+        acceptor = Acceptor(doors, private, self._peers, limits=_connections(self._config), refused=self._refused)
+        self._acceptor = acceptor
         acceptor.start()
         stack.push_async_callback(acceptor.close, 0.0)
         await self._serve_metrics(stack)
@@ -358,9 +357,11 @@ class App:
 
     async def _use(self, config: Config) -> None:
         await asyncio.to_thread(self._core.access.configure, config.access)
-        for name in self._config.changes_needing_restart(config):
+        for name in self._started.changes_needing_restart(config):
             self._log.warning("a key takes effect when graftd is restarted", key=name)
         self._records.set_level(config.log.level)
+        self._acceptor.limits = _connections(config)
+        self._gate.most_pending = config.server.max_pending_requests
         self._hub.most_watchers = config.server.max_watchers
         self._hub.most_changes = config.server.watch_queue
         self._config = config
@@ -423,6 +424,10 @@ class App:
         figures.store_revision.set(self._hub.revision)
         figures.log_lost.set(self._records.lost)
         return figures.registry.render()
+
+
+def _connections(config: Config) -> ConnectionLimits:
+    return ConnectionLimits(config.server.max_connections, config.server.max_connections_per_user)
 
 
 def _selectors(view: Any) -> list[Selector]:

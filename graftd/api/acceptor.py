@@ -76,6 +76,7 @@ class Acceptor:
     ) -> None:
         self.counts = Counts()
         self._doors = [_Door(listener, limits) for listener in listeners]
+        self._limits = limits
         self._backend = os.fspath(backend)
         self._peers = peers
         self._refused = refused
@@ -83,6 +84,17 @@ class Acceptor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pauses: dict[_Door, asyncio.TimerHandle] = {}
         self._accepting = False
+
+    @property
+    def limits(self) -> Limits:
+        """Those that hold for who comes from now on; whoever is connected stays."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        for door in self._doors:
+            door.limits = limits
 
     def start(self) -> None:
         self._accepting = True
@@ -194,7 +206,7 @@ class _Door:
     def __init__(self, listener: Listener, limits: Limits) -> None:
         self.listener = listener
         self.sock = listener.sock
-        self._limits = limits
+        self.limits = limits
         self._cookie = int.from_bytes(listener.sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
         self._users: Counter[tuple[int | None, int | None]] = Counter()
         self._open = 0
@@ -202,7 +214,7 @@ class _Door:
 
     def full(self, peer: Peer) -> str:
         """Why this one cannot come in; "" if it can."""
-        limits = self._limits
+        limits = self.limits
         if self._open >= limits.connections:
             return f"as many connections are open as the configuration allows: {limits.connections}"
         if self._users[peer.uid, peer.netns_cookie] >= limits.per_user:

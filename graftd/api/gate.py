@@ -52,7 +52,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._core = core
         self._peers = peers
         self._witness = witness
-        self._most_pending = most_pending
+        self.most_pending = most_pending
         self._pending = 0
         self.refusal: RefusedError | None = None  # of every call, while graftd starts or ends
 
@@ -82,7 +82,7 @@ class Gate(grpc.aio.ServerInterceptor):
             begun = time.monotonic()
             call: Call | None = None
             try:
-                if self._pending >= self._most_pending:
+                if self._pending >= self.most_pending:
                     raise RefusedError(
                         errors_pb2.ERROR_REASON_OVERLOADED,
                         f"{self._pending} requests wait, as many as the configuration allows: try again later",
