@@ -41,13 +41,16 @@ def either(words: tuple[str, ...] | list[str]) -> str:
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...], what: str) -> UsageError:
-    """The error for a word that is not known."""
+    """The error for a word that is none of a few."""
+    return _unknown(word, list(known), what, f"expected {either(list(known))}")
+
+
+def _unknown(word: str, known: list[str], what: str, otherwise: str) -> UsageError:
     from difflib import get_close_matches
 
     found = get_close_matches(word, known, n=1)
-    if found:
-        return UsageError(f"unknown {what} '{word}': did you mean '{found[0]}'?")
-    return UsageError(f"unknown {what} '{word}': expected {either(list(known))}")
+    hint = f"did you mean '{found[0]}'?" if found else otherwise
+    return UsageError(f"unknown {what} '{word}': {hint}")
 
 
 def command_named(word: str) -> Command:
@@ -55,11 +58,7 @@ def command_named(word: str) -> Command:
     for command in COMMANDS:
         if command.name == word:
             return command
-    from difflib import get_close_matches
-
-    found = get_close_matches(word, [command.name for command in COMMANDS], n=1)
-    hint = f"did you mean '{found[0]}'?" if found else "graftcli help lists them"
-    raise UsageError(f"unknown command '{word}': {hint}")
+    raise _unknown(word, [command.name for command in COMMANDS], "command", "graftcli help lists them")
 
 
 def parse(arguments: list[str]) -> Args:
@@ -128,7 +127,7 @@ def _option(word: str, rest: list[str], known: tuple[Option, ...]) -> list[tuple
     name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
     option = _find(name, known)
     if option is None:
-        raise nearest(name, [f"--{one.name}" for one in known], "option")
+        raise _unknown(name, [f"--{one.name}" for one in known], "option", "--help lists them")
     if not option.metavar:
         if equals:
             raise UsageError(f"'--{option.name}' takes no value: leave '={value}' out")

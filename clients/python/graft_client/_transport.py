@@ -23,6 +23,8 @@ Answer = TypeVar("Answer", bound=Message)
 
 # Reasons that pass by themselves. UNAVAILABLE with another reason (no module, a full disk) would only be told again.
 PASSING = frozenset({"STARTING", "SHUTTING_DOWN", "STORE_BUSY", "KERNEL_UNREACHABLE", "OVERLOADED"})
+# Of an error that is not graftd's own: the connection went. A server that ends cancels what it had begun.
+BROKEN = frozenset({"UNAVAILABLE", "CANCELLED"})
 ABORTED = "graft-aborted-sockets"
 _TRIES = 6
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -131,7 +133,7 @@ class Transport:
             found.args = (f"graftd at {self.target} did not answer in time: ask it for less, or allow it longer",)
         elif found.status == "UNIMPLEMENTED":
             found.args = (f"graftd at {self.target} does not know this call: it is older than this client",)
-        elif found.status == "UNAVAILABLE":
+        elif found.status in BROKEN:
             return self._unavailable(found)
         found.message = found.args[0]
         return found, False

@@ -20,7 +20,7 @@ from graft.v1.watch_pb2 import (
     WatchResponse,
 )
 from graft_client._errors import GraftdError
-from graft_client._transport import PASSING, Transport, pauses
+from graft_client._transport import BROKEN, PASSING, Transport, pauses
 
 LIST_ANEW = frozenset({"REVISION_GONE", "REVISION_AHEAD", "HISTORY_CHANGED"})
 TYPES = {
@@ -91,7 +91,8 @@ class Watch:
     def _goes_on(self, error: GraftdError) -> bool:
         """Whether a stream that ended so is asked for again. One that never began says why at once."""
         passing = error.reason in PASSING or error.reason == "WATCHER_TOO_SLOW"
-        return passing or (self._reached and error.status == "UNAVAILABLE" and not error.reason)
+        broken = error.status in BROKEN and not error.reason
+        return passing or (self._reached and broken)
 
     def _stream(self) -> Iterator[Batch]:
         parts: list[Change] = []
