@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -48,8 +50,14 @@ def dump(values: Iterable[Any]) -> str:
     return text
 
 
+# JSON writes what is beyond 16 bits as two halves, which YAML does not take.
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
 def compose(text: str, source: str) -> Iterator[yaml.Node]:
     """The documents of a file, as nodes; empty ones are passed over."""
+    if text.lstrip()[:1] in ("{", "["):
+        text = _PAIR.sub(lambda found: json.loads(f'"{found[0]}"'), text)
     try:
         for node in yaml.compose_all(text, Loader=_Loader):
             if node is not None and not is_null(node):

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What graftcli imports before it says anything, and the scripts that make shells complete it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graftcli.commands import COMMANDS, GLOBAL
+from graftcli.completion import SHELLS, script
+from graftcli.helping import of_command, overview
+
+TREE = Path(__file__).resolve().parents[2]
+PATH = [str(TREE), str(TREE / "clients/cli"), str(TREE / "clients/python"), str(TREE / "build/stubs")]
+# Of these, each costs more than everything that --help needs.
+DEAR = {"grpc", "google", "yaml", "graft_client", "ipaddress", "dataclasses", "inspect", "asyncio", "ssl", "argparse"}
+
+
+def imported(*words: str) -> set[str]:
+    """The modules that a command line imports, in an interpreter that has none of ours yet."""
+    program = (
+        f"import sys; sys.path[:0] = {PATH!r}; before = set(sys.modules)\n"
+        f"from graftcli.main import main\nstatus = main({list(words)!r})\n"
+        "print('\\n'.join(set(sys.modules) - before), file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "line", ["--help", "help", "help apply", "add-endpoint --help", "--version", "completion bash"]
+)
+def test_help_imports_little(line: str) -> None:
+    found = imported(*line.split())
+    assert not DEAR & {name.partition(".")[0] for name in found}
+    assert len(found) < 45, sorted(found)
+
+
+def test_every_command_has_its_help() -> None:
+    for command in COMMANDS:
+        assert f"  {command.name} " in overview()
+        text = of_command(command)
+        assert text.startswith(f"Usage: graftcli {command.name} [OPTIONS]")
+        for option in (*command.options, *GLOBAL):
+            assert f"--{option.name}" in text
+        assert max(map(len, text.splitlines())) <= 120
+
+
+def test_every_command_has_its_handler() -> None:
+    import importlib
+
+    for command in COMMANDS:
+        if command.handler:
+            module, _, function = command.handler.partition(":")
+            assert callable(getattr(importlib.import_module(f"graftcli.{module}"), function)), command.name
+
+
+def test_no_option_of_a_command_hides_one_of_all() -> None:
+    names = {option.name for option in GLOBAL}
+    shorts = {option.short for option in GLOBAL if option.short}
+    for command in COMMANDS:
+        assert not names & {option.name for option in command.options}
+        assert not shorts & {option.short for option in command.options if option.short}
+
+
+def complete(*words: str) -> set[str]:
+    """What bash offers at the end of a command line whose last word is begun."""
+    program = f"""\
+{script("bash")}
+COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
+COMP_CWORD={len(words) - 1}
+graftcli() {{ echo "namespaces/web/$*" | sed 's/ .*list-endpoints.*/.ep/; s/ .*list-namespaces.*/.ns/'; }}
+_graftcli
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+def test_bash_completes() -> None:
+    assert complete("graftcli", "list-") == {c.name for c in COMMANDS if c.name.startswith("list-")}
+    assert complete("graftcli", "-n", "web", "add-e") == {"add-endpoint"}
+    assert complete("graftcli", "add-endpoint", "--pr") == {"--protocol", "--privileged"}
+    assert complete("graftcli", "list-endpoints", "-o", "") == {"table", "wide", "json", "yaml", "name"}
+    assert complete("graftcli", "add-rule", "--direction", "in") == {"ingress"}
+    assert complete("graftcli", "completion", "") == set(SHELLS)
+    assert complete("graftcli", "help", "fr") == {"freeze"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_scripts_are_whole(shell: str) -> None:
+    text = script(shell)
+    for command in COMMANDS:
+        assert command.name in text
+        for option in command.options:
+            assert option.name in text
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    elif shutil.which(shell):
+        subprocess.run([shell, "-n"], input=text, text=True, check=True)
