@@ -32,7 +32,9 @@ class Facts:
         try:
             return question()
         except GraftdError as error:
-            self.unasked[what] = str(error)
+            # That a namespace is not registered is a finding of its own.
+            if error.status != "NOT_FOUND":
+                self.unasked[what] = str(error)
             return otherwise
 
     @cached_property

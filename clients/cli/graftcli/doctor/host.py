@@ -10,6 +10,7 @@ import platform
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -100,12 +101,10 @@ class Host:
         for folder in self.proc.iterdir():
             if not folder.name.isdecimal():
                 continue
-            try:
-                links = {os.readlink(file) for file in (folder / "fd").iterdir()}
-                if links & wanted:
+            # A process may end, or close a file, while it is looked at.
+            with suppress(OSError):
+                if any(_link(file) in wanted for file in (folder / "fd").iterdir()):
                     return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
-            except OSError:
-                continue
         return ""
 
     def process(self, pid: int) -> Process | None:
@@ -134,6 +133,13 @@ class Host:
         except (OSError, KeyError, ValueError):
             return False
         return own and bool(bounding >> _CAP_NET_ADMIN & 1) and not bounding >> _CAP_SYS_ADMIN & 1
+
+
+def _link(file: Path) -> str:
+    try:
+        return os.readlink(file)
+    except OSError:
+        return ""
 
 
 def _cookie() -> int:

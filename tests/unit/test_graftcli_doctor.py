@@ -1,0 +1,501 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor names the cause of each prepared fault, and of a healthy node says that nothing is wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from graft_client import messages as m
+from graftcli import doctor, exits
+from graftcli.cmdline import parse
+from graftcli.doctor.facts import Facts
+from graftcli.doctor.finding import ERROR, NOTE, Finding
+from graftcli.doctor.host import Host, Process, Trial
+from graftcli.doctor.reasons import EXPLANATIONS, explain
+from graftcli.forms import word
+from unit.graftcli_bed import Bed, running
+
+Result = TypeVar("Result")
+PROCESS = Process("nginx", 4096, True, False, False, False, False)
+
+
+class Machine(Host):
+    """A host that is well, unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.trials: dict[tuple[str, int], Trial] = {}
+        self.processes: dict[int, Process] = {}
+        self.loaded = True
+        self.names = {"web"}
+        self.tried: list[tuple[str | None, str, int, bool]] = []
+
+    def module_loaded(self) -> bool:
+        return self.loaded
+
+    def has_netns(self, name: str) -> bool:
+        return name in self.names
+
+    def cookie(self, path: str | None) -> int | None:
+        return 1
+
+    def try_bind(self, path: str | None, address: str, port: int, device: str, *, stream: bool) -> Trial:
+        self.tried.append((path, address, port, stream))
+        return self.trials.get((address, port), Trial())
+
+    def holder(self, path: str | None, port: int, *, stream: bool) -> str:
+        return "nginx (pid 12)"
+
+    def process(self, pid: int) -> Process | None:
+        return self.processes.get(pid)
+
+
+@pytest.fixture
+def bed() -> Iterator[Bed]:
+    with running() as one:
+        one.fill()
+        one.fake.status.netns_cookie = 1
+        one.fake.sockets = []
+        yield one
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+def examined(bed: Bed, machine: Machine, wanted: str = "web", pid: int = 0) -> list[Finding]:
+    with bed.client() as graftd:
+        facts = Facts(graftd, machine, f"namespaces/{wanted}" if wanted else "", pid)
+        return list(doctor.examine(facts))
+
+
+def codes(bed: Bed, machine: Machine, wanted: str = "web", pid: int = 0) -> list[str]:
+    return [one.code for one in examined(bed, machine, wanted, pid)]
+
+
+def test_a_healthy_node_has_no_findings(bed: Bed, machine: Machine) -> None:
+    assert examined(bed, machine) == []
+    assert examined(bed, machine, "") == []
+    assert (None, "10.0.0.2", 80, True) in machine.tried
+    assert (None, "fd00::2", 0, False) in machine.tried
+
+
+Fault = Callable[[Bed, Machine], None]
+
+
+def run(line: str) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        done = bed.run(line)
+        assert done.status == 0, done.err
+
+    return cause
+
+
+def status(**fields: object) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        for path, value in fields.items():
+            part: object = bed.fake.status
+            *outer, last = path.split("__")
+            for one in outer:
+                part = getattr(part, one)
+            setattr(part, last, value)
+
+    return cause
+
+
+def condition(reason: str) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        bed.fake.status.conditions.add(reason=reason, message=f"the sentence of {reason}")
+
+    return cause
+
+
+def absent(**selector: object) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        web = bed.fake.namespaces["namespaces/web"]
+        web.state = m.NAMESPACE_STATE_ABSENT
+        if selector:
+            web.selector.CopyFrom(m.NamespaceSelector(**selector))  # type: ignore[arg-type]
+        machine.names.clear()
+
+    return cause
+
+
+def trial(address: str, port: int, found: Trial) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        machine.trials[address, port] = found
+
+    return cause
+
+
+def sync(state: m.SyncState) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        bed.fake.endpoints["namespaces/web/endpoints/ep-http"].sync.CopyFrom(m.Sync(state=state, detail="no device"))
+
+    return cause
+
+
+def table(**fields: int) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        bed.fake.tables = [m.Table(netns_cookie=4096, namespace="namespaces/web", **fields)]  # type: ignore[arg-type]
+
+    return cause
+
+
+def counted(bed: Bed, machine: Machine) -> None:
+    counters = bed.fake.endpoints["namespaces/web/endpoints/ep-http"].counters
+    counters.active = 5
+    bed.fake.endpoints["namespaces/web/endpoints/ep-http"].max_sockets = 5
+
+
+FAULTS: dict[str, tuple[Fault, str, str, str]] = {
+    # what was prepared: code, words of the cause, words of the remedy
+    "module": (
+        status(kernel__module_state=m.MODULE_STATE_NOT_LOADED, kernel__kernel_release="6.1.0-1"),
+        "module-not-loaded",
+        "the module graft is not loaded",
+        "modprobe graft; where it is not found, install the module for kernel 6.1.0-1",
+    ),
+    "claimed": (
+        status(kernel__module_state=m.MODULE_STATE_REFUSING, kernel__claimant="other", kernel__claimant_pid=99),
+        "tables-claimed",
+        "claimed by other (pid 99)",
+        "kill 99",
+    ),
+    "refusing": (
+        status(kernel__module_state=m.MODULE_STATE_REFUSING),
+        "module-refuses",
+        "does not let graftd write",
+        "CAP_NET_ADMIN",
+    ),
+    "version": (
+        status(kernel__module_version="0.9"),
+        "module-version",
+        "of version 0.9, graftd of 1.2.3",
+        "rmmod graft",
+    ),
+    "full": (condition("STORE_FULL"), "store-full", "the sentence of STORE_FULL", "free some space"),
+    "read-only": (condition("STORE_READ_ONLY"), "store-read-only", "the sentence of", "mount the disk"),
+    "damaged": (condition("STORE_DAMAGED"), "store-damaged", "the sentence of", "graftcli restore FILE"),
+    "node frozen": (run("freeze --all --reason tests"), "node-frozen", "because: tests", "graftcli unfreeze --all"),
+    "frozen": (run("freeze web --reason x"), "namespace-frozen", "because: x", "graftcli unfreeze web"),
+    "absent": (absent(), "namespace-absent", "there is no netns web", "ip netns add web"),
+    "no unit": (absent(systemd_unit="w.service"), "namespace-absent", "unit w.service does not run", "systemctl start"),
+    "no container": (absent(container_id="abc"), "namespace-absent", "no container abc runs", "start it"),
+    "no path": (absent(path="/run/x"), "namespace-absent", "/run/x is no namespace file", "--path PATH"),
+    "no process": (
+        absent(process=m.ProcessSelector(pid=7)),
+        "namespace-absent",
+        "process 7, by which it was found, has ended",
+        "update-namespace web --pid PID",
+    ),
+    "refused": (sync(m.SYNC_STATE_FAILED), "kernel-refuses", "the kernel refuses it: no device", "graftcli reconcile"),
+    "pending": (sync(m.SYNC_STATE_PENDING), "pending", "it is not in the kernel yet: no device", "graftcli reconcile"),
+    "sockets": (table(sockets=9, max_sockets=9), "max-sockets-reached", "9 of at most 9", "--max-sockets N"),
+    "ephemeral": (table(ephemeral=9, max_ephemeral=9), "max-ephemeral-reached", "9 of at most 9", "--max-ephemeral N"),
+    "endpoint full": (counted, "max-sockets-reached", "5 of at most 5 live sockets", "update-endpoint ep-http"),
+    "no endpoint": (
+        run("-n web delete-endpoint ep-http"),
+        "endpoint-missing",
+        "names endpoint ep-http, which is not there",
+        "add-endpoint ep-http",
+    ),
+    "family": (
+        run("-n web update-rule http --network fd00::/8"),
+        "rule-family",
+        "its prefix fd00::/8 is no IPv4",
+        "update-rule http --endpoint NAME",
+    ),
+    "unix": (run("-n web update-endpoint ep-http --path @x"), "rule-family", "is of type unix", "update-rule http"),
+    "protocol": (
+        run("-n web update-rule http --protocol udp"),
+        "rule-protocol",
+        "it matches udp alone, and endpoint ep-http serves tcp",
+        "--protocol both",
+    ),
+    "port": (
+        run("-n web update-rule http --port 8080"),
+        "rule-port",
+        "matches port 8080, which is outside endpoint ep-http's 80",
+        "update-rule http --port 80",
+    ),
+    "acl": (
+        run("-n web add-acl-rule d --deny --endpoint ep-http"),
+        "acl-denies-all",
+        "ACL rule d denies everything through it (deny endpoint ep-http)",
+        "delete-acl-rule d",
+    ),
+    "acl dead": (
+        run("-n web add-acl-rule d --deny --endpoint ep-out --verb connect --uid 5 --network fd00:1::/80"),
+        "acl-dead",
+        "a1 (allow endpoint ep-out verb connect uid 0-99 to fd00:1::/64) matches all of it before",
+        "move-acl-rule d --index 1",
+    ),
+    "acl name": (
+        run("-n web add-acl-rule --allow --endpoint x"),
+        "acl-endpoint-missing",
+        "endpoint x",
+        "--endpoint NAME",
+    ),
+    "address": (
+        trial("10.0.0.2", 80, Trial(errno.EADDRNOTAVAIL)),
+        "address-missing",
+        "the host has no address 10.0.0.2",
+        "ip addr add 10.0.0.2 dev DEVICE",
+    ),
+    "device": (
+        trial("10.0.0.2", 80, Trial(errno.ENODEV, "eth9")),
+        "device-missing",
+        "the host has no device eth9",
+        "make the device",
+    ),
+    "taken": (
+        trial("10.0.0.2", 80, Trial(errno.EADDRINUSE)),
+        "port-taken",
+        "nginx (pid 12) has tcp port 80 of 10.0.0.2 already",
+        "end that program",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults(bed: Bed, machine: Machine, name: str) -> None:
+    prepare, code, cause, remedy = FAULTS[name]
+    prepare(bed, machine)
+    found = [one for one in examined(bed, machine) if one.code == code]
+    assert found, codes(bed, machine)
+    assert cause in found[0].cause
+    assert remedy in found[0].remedy
+
+
+def test_graftd_that_does_not_run(bed: Bed, machine: Machine) -> None:
+    bed.stop()
+    machine.loaded = False
+    found = examined(bed, machine)
+    assert [one.code for one in found] == ["unreachable", "module-not-loaded"]
+    assert "systemctl start graftd" in found[0].remedy
+
+
+def test_who_may_not_ask_is_told(bed: Bed, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        socket.socket, "connect", lambda self, path: (_ for _ in ()).throw(PermissionError(13, "denied"))
+    )
+    assert codes(bed, machine) == ["no-permission"]
+
+
+def test_a_namespace_that_is_not_registered(bed: Bed, machine: Machine) -> None:
+    (found,) = examined(bed, machine, "wbe")
+    assert found.code == "not-registered"
+    assert "did you mean web?" in found.cause
+    machine.names.add("other")
+    assert examined(bed, machine, "other")[0].remedy == "graftcli add-namespace other --netns other"
+    hint = m.NamespaceHint(iproute2_name="other")
+    bed.fake.tables = [m.Table(netns_cookie=5, hints=[hint], endpoints=2)]
+    assert "graftcli import other --netns other" in examined(bed, machine, "other")[0].remedy
+    assert [(one.level, one.code) for one in examined(bed, machine, "")] == [(NOTE, "table-unregistered")]
+
+
+def test_an_empty_table(bed: Bed, machine: Machine) -> None:
+    bed.run("add-namespace box --netns box")
+    assert codes(bed, machine, "box") == ["no-endpoints"]
+    bed.run("-n box add-endpoint e --address 10.0.0.2 --port 80")
+    assert codes(bed, machine, "box") == ["no-rules"]
+
+
+def test_a_port_of_its_own_socket_is_no_fault(bed: Bed, machine: Machine) -> None:
+    machine.trials["10.0.0.2", 80] = Trial(errno.EADDRINUSE)
+    local = m.SocketAddress(address="10.0.0.2", port=80)
+    bed.fake.sockets = [m.Socket(name="namespaces/web/sockets/5", cookie=5, endpoint="ep-http", local=local)]
+    assert codes(bed, machine) == []
+
+
+def test_a_target_namespace_is_looked_at_there(bed: Bed, machine: Machine) -> None:
+    bed.run("add-namespace edge --netns edge")
+    bed.run("-n web update-endpoint ep-http --target-namespace edge")
+    assert codes(bed, machine) == []
+    assert ("/run/netns/edge", "10.0.0.2", 80, True) in machine.tried
+    bed.fake.namespaces["namespaces/edge"].state = m.NAMESPACE_STATE_ABSENT
+    assert codes(bed, machine) == ["target-absent"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "dead"),
+    [
+        (["--port 80 --deny", "--port 80 --network 10.0.0.0/8 --deny"], []),
+        (["--port 1-100 --deny", "--port 1-50 --deny", "--port 51-100 --native"], [0]),
+        (["--port 1-100 --deny", "--port 1-50 --deny", "--port 52-100 --native"], []),
+        (["--port 1-100 --protocol tcp --deny", "--port 1-50 --deny", "--port 51-100 --protocol udp --native"], []),
+        (["--network 10.0.0.0/8 --deny", "--network 10.0.0.0/9 --deny", "--network 10.128.0.0/9 --native"], [0]),
+        (
+            ["--network 10.0.0.0/8 --deny", "--network 10.0.0.0/9 --deny", "--network 10.128.0.0/9 --port 5 --native"],
+            [],
+        ),
+        (["--deny", "--network 0.0.0.0/0 --native"], []),
+        (["--deny", "--network 0.0.0.0/0 --native", "--network ::/0 --native"], [0]),
+        (["--port 80 --deny --network 10.0.0.1", "--port 80 --deny --network 10.0.0.2"], []),
+    ],
+)
+def test_rules_that_can_never_match(bed: Bed, machine: Machine, rules: list[str], dead: list[int]) -> None:
+    bed.run("-n web delete-rule http")
+    for number, words in enumerate(rules):
+        assert bed.run(f"-n web add-rule r{number} --direction ingress {words}").status == 0
+    found = [one.subject for one in examined(bed, machine) if one.code == "rule-dead"]
+    assert found == [f"web rule r{number}" for number in dead]
+
+
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [
+        (PROCESS, ["no-events"]),
+        (None, ["no-process"]),
+        (PROCESS._replace(has_library=False), ["not-through-graft"]),
+        (PROCESS._replace(has_library=False, is_static=True), ["static-program"]),
+        (PROCESS._replace(has_library=False, is_static=True, is_go=True), ["static-program"]),
+        (PROCESS._replace(has_library=False, is_go=True), ["go-program"]),
+        (PROCESS._replace(has_library=False, is_privileged=True), ["setuid-program"]),
+        (PROCESS._replace(cookie=1), ["in-host-namespace", "no-events"]),
+        (PROCESS._replace(cookie=77), ["wrong-namespace", "no-events"]),
+        (PROCESS._replace(can_configure=True), ["capable", "no-events"]),
+        (PROCESS._replace(cookie=None, has_library=None), ["not-root", "not-root"]),
+    ],
+)
+def test_processes(bed: Bed, machine: Machine, process: Process | None, expected: list[str]) -> None:
+    if process:
+        machine.processes[12] = process
+    assert codes(bed, machine, "web", 12) == expected
+
+
+def denied(reason: m.GraftReason, pid: int = 12, **more: object) -> m.SocketEvent:
+    return m.SocketEvent(
+        namespace="namespaces/web",
+        kind=m.SOCKET_EVENT_KIND_DENIED,
+        reason=reason,
+        error_number=errno.EACCES,
+        endpoint="ep-http",
+        verbs=[m.VERB_CONNECT],
+        pid=pid,
+        protocol=6,
+        address=m.SocketAddress(address="192.0.2.1", port=443),
+        detail="no ACL rule allows it",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_denials_are_explained(bed: Bed, machine: Machine) -> None:
+    bed.fake.events = [denied(m.GRAFT_REASON_ACL), denied(m.GRAFT_REASON_ACL), denied(m.GRAFT_REASON_CAPABLE, pid=9)]
+    by_code = {one.code: one for one in examined(bed, machine)}
+    assert set(by_code) == {"denied-acl", "denied-capable"}
+    found = by_code["denied-acl"]
+    assert found.cause.startswith(
+        "pid 12's tcp connect 192.0.2.1:443 through ep-http was refused with EACCES, 2 times lately: no ACL rule allows"
+    )
+    assert found.cause.endswith("(the kernel: no ACL rule allows it)")
+    assert found.remedy.startswith("graftcli -n web list-acl-rules --endpoint ep-http")
+    machine.processes[9] = PROCESS
+    assert codes(bed, machine, "web", 9) == ["denied-capable"]
+
+
+def test_what_stayed_native_is_a_note(bed: Bed, machine: Machine) -> None:
+    native = denied(m.GRAFT_REASON_NO_RULE)
+    native.kind, native.endpoint, native.error_number, native.detail = m.SOCKET_EVENT_KIND_NATIVE, "", 0, ""
+    bed.fake.events = [native]
+    (found,) = examined(bed, machine)
+    assert (found.level, found.code) == (NOTE, "native-no-rule")
+    assert "graftcli -n web add-rule --direction egress --port 443 --endpoint NAME" in found.remedy
+
+
+def test_counted_denials(bed: Bed, machine: Machine) -> None:
+    counters = bed.fake.endpoints["namespaces/web/endpoints/ep-http"].counters
+    counters.denials.add(reason=m.GRAFT_REASON_LOCAL, count=7)
+    (found,) = examined(bed, machine)
+    assert (found.level, found.code) == (NOTE, "counted-local")
+    assert found.cause.startswith("7 denials since the module was loaded: the destination is an address of the target")
+
+
+def test_every_reason_is_explained() -> None:
+    enum = m.SocketEvent.DESCRIPTOR.fields_by_name["reason"].enum_type
+    assert enum
+    known = {word(enum, value.number) for value in enum.values} - {None}
+    assert set(EXPLANATIONS) == known
+    for found in EXPLANATIONS.values():
+        filled = found.remedy.format(namespace="n", endpoint="e", address="a", port=1, direction="ingress")
+        assert "{" not in filled
+    assert "install a newer graftcli" in explain("99").remedy
+
+
+def test_the_command(
+    bed: Bed, machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graftcli.session import Session
+
+    monkeypatch.setenv("GRAFTD_TARGET", bed.target)
+
+    def command(line: str) -> tuple[int, str]:
+        args = parse(line.split())
+        with Session(args) as session:
+            return doctor.run(session, args, machine), capsys.readouterr().out
+
+    assert command("doctor web") == (exits.DONE, "nothing wrong was found\n")
+    bed.run("freeze web")
+    assert command("doctor") == (
+        exits.FAULTY,
+        "error: web: new grafts are denied\n    graftcli unfreeze web\n1 fault found\n",
+    )
+    status, out = command("doctor web --json")
+    assert status == exits.FAULTY
+    assert f'"level": "{ERROR}"' in out
+    assert command("doctor web -o name") == (exits.FAULTY, "namespace-frozen\n")
+    bed.run("unfreeze web")
+    assert command("doctor -n web --pid 4000")[1].startswith("error: pid 4000: there is no such process")
+
+
+# This machine
+
+
+def test_this_machine() -> None:
+    host = Host()
+    assert host.kernel() == os.uname().release
+    assert host.cookie(None)
+    # Only root may enter a namespace, if only its own.
+    assert host.cookie("/proc/self/ns/net") == (None if os.geteuid() else host.cookie(None))
+    assert host.try_bind(None, "127.0.0.1", 0, "", stream=True) == Trial()
+    assert host.try_bind(None, "192.0.2.77", 0, "", stream=False).error == errno.EADDRNOTAVAIL
+    assert host.try_bind(None, "127.0.0.1", 0, "none9", stream=True) == Trial(errno.ENODEV, "none9")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        assert host.try_bind(None, "127.0.0.1", port, "", stream=True).error == errno.EADDRINUSE
+        assert host.try_bind(None, "127.0.0.1", port, "", stream=False) == Trial()
+        assert host.holder(None, port, stream=True).endswith(f"(pid {os.getpid()})")
+        assert host.holder(None, port, stream=False) == ""
+
+
+def test_this_process_and_others(tmp_path: Path) -> None:
+    host = Host()
+    own = host.process(os.getpid())
+    assert own
+    assert (own.has_library, own.is_static, own.is_go, own.is_privileged) == (False, False, False, False)
+    assert own.cookie == host.cookie(f"/proc/{os.getpid()}/ns/net")
+    assert host.process(2**22 - 1) is None
+    source = tmp_path / "idle.c"
+    source.write_text("#include <unistd.h>\nint main(void) { pause(); return 0; }\n", encoding="utf-8")
+    subprocess.run(["musl-gcc", "-static", "-o", tmp_path / "idle", source], check=True)
+    with subprocess.Popen([tmp_path / "idle"]) as idle:
+        try:
+            found = host.process(idle.pid)
+            # Until it has replaced the interpreter's image, it is still that.
+            while found and found.command != "idle":
+                found = host.process(idle.pid)
+        finally:
+            idle.kill()
+    assert found
+    assert found.is_static is True
