@@ -161,13 +161,21 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.got += itertools.islice(self.batches, self.wanted)
+            for batch in itertools.islice(self.batches, self.wanted):
+                self.got.append(batch)  # one by one, for who waits
         except GraftdError as error:
             self.failure = error
+
+    def wait_for(self, count: int) -> None:
+        end = time.monotonic() + 20
+        while len(self.got) < count:
+            assert time.monotonic() < end, self.failure
+            time.sleep(0.01)
 
     def all(self) -> list[Batch]:
         self.join(20)
         assert not self.is_alive(), f"{len(self.got)} batches of {self.wanted}"
+        assert self.failure is None
         return self.got
 
 
@@ -182,6 +190,7 @@ def test_a_watch_goes_on_where_it_was_when_graftd_restarts(bed: Bed) -> None:
     with bed.client() as graftd:
         watcher = Watcher(graftd.watch(after_revision=bed.fake.revision, on_break=broken.append), 4)
         create(bed, "one", "two")
+        watcher.wait_for(2)
         bed.stop()
         time.sleep(0.3)
         bed.start()

@@ -333,8 +333,8 @@ def test_watch_of_sockets_and_of_the_node(bed: Bed) -> None:
     found, _ = lines(bed, "watch --sockets --recent 5", 1)
     assert found == [
         (
-            "netns web denied endpoint ep-http connect tcp 192.0.2.1:443 uid 33 pid 77 cookie 9 error EACCES reason acl:"
-            " no rule allows it"
+            "netns web denied endpoint ep-http connect tcp 192.0.2.1:443 uid 33 pid 77 cookie 9 error EACCES"
+            " reason acl: no rule allows it"
         )
     ]
     assert json.loads(lines(bed, "watch --sockets --recent 5 -o json", 1)[0][0])["reason"] == "acl"

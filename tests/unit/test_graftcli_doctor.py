@@ -66,6 +66,12 @@ def bed() -> Iterator[Bed]:
         yield one
 
 
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the fake has to tell of the past comes at once."""
+    monkeypatch.setattr("graftcli.doctor.facts._RECENT_SECONDS", 0.1)
+
+
 @pytest.fixture
 def machine() -> Machine:
     return Machine()
