@@ -18,11 +18,6 @@ FOLDER = BUILD / "test"
 _REPORT = "junit.xml"
 _GUEST_TESTS = "/usr/src/graft/tests/guest"
 _SERVICE_TESTS = "/usr/src/graft/tests/service"
-_UNIT_TESTS = "/usr/src/graft/tests/unit"
-# What the unit tests begin with that are of the project's own tools, or compile: they say nothing of a guest's Python.
-_NOT_IN_GUESTS = ("bench", "check", "driver", "figures", "install", "lab", "matrix", "preload")
-# Not build/stubs: a guest has its own.
-_IN_GUESTS = ("-o", "pythonpath=. clients/cli clients/python tests")
 # How often each race is run: less often where the module's code is another suite's, or the kernel does the looking.
 _RACES = 150
 _FEWER_RACES = 50
@@ -68,6 +63,16 @@ def unit_tests(folder: Path, log: IO[str]) -> Counts:
     return _tested(report, status, f"pytest exited with status {status}")
 
 
+def unit_tests_of(release: str) -> Run:
+    """Return a run of the unit tests by the Python and the libraries of a Debian release."""
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        status = _call([sys.executable, "-m", "matrix.release", release, str(folder)], log)
+        return _tested(folder / _REPORT, status, f"pytest exited with status {status}")
+
+    return run
+
+
 def guest_tests(guest: Guest, races: int = _RACES) -> Run:
     """Return a run of the tests of tests/guest in such a guest; each race is run ``races`` times."""
 
@@ -82,16 +87,6 @@ def service_tests(guest: Guest) -> Run:
 
     def run(folder: Path, log: IO[str]) -> Counts:
         return _guest_pytest(guest, folder, log, [_SERVICE_TESTS])
-
-    return run
-
-
-def unit_tests_inside(guest: Guest) -> Run:
-    """Return a run of the unit tests of what is installed, by the guest's own Python and libraries."""
-
-    def run(folder: Path, log: IO[str]) -> Counts:
-        left_out = [f"--ignore-glob=*/test_{name}*" for name in _NOT_IN_GUESTS]
-        return _guest_pytest(guest, folder, log, [_UNIT_TESTS, *_IN_GUESTS, *left_out])
 
     return run
 
@@ -160,8 +155,9 @@ SUITES = {
               part_of_all=False),
         Suite("service-bookworm", "graftd under systemd, on Debian 12",
               service_tests(Guest(suite="bookworm", service=True, timeout=2400.0)), part_of_all=False),
-        Suite("unit-bookworm", "unit tests of graftd with the libraries of Debian 12",
-              unit_tests_inside(Guest(suite="bookworm", timeout=2400.0)), part_of_all=False),
+        Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm"),
+              part_of_all=False),
+        Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
         Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),
