@@ -18,7 +18,7 @@ bench_sources := $(wildcard tests/bench/*.c)
 bench_programs := $(bench_sources:%.c=build/%)
 
 python_dir = $(DESTDIR)$(PYTHON_DIR)
-python_packages := graftd clients/cli/ip_graft $(wildcard clients/cli/graftcli clients/python/graft_client)
+python_packages := graftd clients/cli/ip_graft clients/cli/graftcli clients/python/graft_client
 protos = $(shell find proto/graft -name '*.proto')
 
 .PHONY: help
@@ -68,7 +68,7 @@ install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for t
 		$(addprefix $(python_dir)/,$(notdir $(python_packages)) graft)
 	install -D clients/cli/ip-graft $(DESTDIR)/usr/sbin/ip-graft
 	install -D packaging/bin/graftd $(DESTDIR)/usr/sbin/graftd
-	$(if $(wildcard clients/cli/graftcli),install -D packaging/bin/graftcli $(DESTDIR)/usr/bin/graftcli)
+	install -D clients/cli/bin/graftcli $(DESTDIR)/usr/bin/graftcli
 	install -d $(DESTDIR)$(UNIT_DIR)
 	install -m 644 packaging/systemd/* $(DESTDIR)$(UNIT_DIR)/
 	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
