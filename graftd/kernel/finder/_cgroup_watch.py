@@ -98,6 +98,5 @@ class CgroupWatch:
         self._paths[wd] = path
 
     def _forget(self, wd: int) -> None:
-        path = self._paths.pop(wd)
-        if self._watches.get(path) == wd:  # and not that of a later one of its name
-            del self._watches[path]
+        # One of the same name that came since is told of by an event that is still to come.
+        self._watches.pop(self._paths.pop(wd), None)

@@ -52,6 +52,7 @@ class Watcher:
         for source in (self._folders, self._cgroups, self._timer):
             self._epoll.register(source.fileno(), select.EPOLLIN)
         self._epoll.register(self._mounts, select.EPOLLIN | select.EPOLLET)
+        self._epoll.poll(0)  # what was mounted before is no news
 
     def fileno(self) -> int:
         """Readable when `read` has something to look at."""
