@@ -308,14 +308,22 @@ def test_a_store_that_was_replaced_is_not_restored(store: Store, copy: Path, tmp
         store.restore(copy)
 
 
-def test_a_copy_of_a_backup_is_its_owners_alone(tmp_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+def test_while_a_restore_is_under_way(tmp_path: Path, copy: Path) -> None:
+    """Others see the old content until it is done, and the copy that is used is its owner's alone."""
+    modes: list[int] = []
+    histories: list[tuple[str]] = []
 
     def look(name: str) -> None:
         if name == "in-restore":
-            seen.append(stat.S_IMODE((tmp_path / "db.restoring").stat().st_mode))
+            modes.append(stat.S_IMODE((tmp_path / "db.restoring").stat().st_mode))
+            other = sqlite3.connect(tmp_path / "db")
+            histories.extend(other.execute("SELECT history FROM meta"))
+            other.close()
 
     copy.chmod(0o644)
     with Store.open(tmp_path / "db", failpoint=look) as store:
+        with store.snapshot() as view:
+            before = view.history_id
         store.restore(copy)
-    assert set(seen) == {0o600}
+    assert set(modes) == {0o600}
+    assert set(histories) == {(before,)}
