@@ -726,7 +726,7 @@ def test_pages_of_rules(store: Store) -> None:
             transaction.add_rule("web", rule(port, direction=direction), rule_id=name)
     with store.snapshot() as view:
         pages = [view.rules("web", limit=3)]
-        while pages[-1]:
+        while pages[-1] and len(pages) < 9:
             pages.append(view.rules("web", after=pages[-1][-1].id, limit=3))
         assert [len(page) for page in pages] == [3, 3, 1, 0]
         assert [one.id for page in pages for one in page] == sorted(names)
