@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor import FieldDescriptor as Types
 from google.protobuf.message import Message
 from hypothesis import strategies as st
@@ -86,7 +85,8 @@ def messages(draw: st.DrawFn, kind: type[AnyMessage], *, depth: int = 5) -> AnyM
     return message
 
 
-def message_class(descriptor: Descriptor) -> type[Message]:
+def message_class(descriptor: Any) -> type[Message]:
+    """The class of a message that a descriptor describes, such as a method's `input_type`."""
     # protobuf 3.21 has no GetMessageClass; this is what stands behind it in all versions.
     made: type[Message] = descriptor._concrete_class  # type: ignore[attr-defined]
     return made

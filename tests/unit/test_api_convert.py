@@ -442,6 +442,31 @@ def test_a_whole_namespace_has_a_size() -> None:
     assert caught.value.metadata == {"limit": "16384"}
 
 
+def test_a_batch_is_looked_at_request_by_request() -> None:
+    request = endpoint_pb2.BatchCreateEndpointsRequest(parent="namespaces/web")
+    found = Violations()
+    assert content.batch_to_model(request, "web", found) is None
+    assert "1 to 16384" in wrong(found)["requests"]
+    request.requests.add(endpoint_id="a", endpoint=full_endpoint(), parent="namespaces/web")
+    found = Violations()
+    (made,) = content.batch_to_model(request, "web", found) or ()
+    assert made.endpoint.name == "a"
+    request.requests.add(endpoint_id="a", endpoint=full_endpoint(), parent="namespaces/edge")
+    request.requests.add(endpoint_id="", request_id=UID, validate_only=True)
+    assert content.batch_to_model(request, "web", found) is None
+    assert set(wrong(found)) == {
+        "requests[1].parent",
+        "requests[1].endpoint_id",
+        "requests[2].request_id",
+        "requests[2].validate_only",
+        "requests[2].endpoint_id",
+        "requests[2].endpoint",
+    }
+    request.requests.extend([endpoint_pb2.CreateEndpointRequest()] * content.ENDPOINTS_MAX)
+    with pytest.raises(RefusedError, match="16384 at most"):
+        content.batch_to_model(request, "web", Violations())
+
+
 # Whatever is sent
 
 
@@ -473,6 +498,12 @@ def test_any_namespace_is_taken_or_told_what_is_wrong(message: namespace_pb2.Nam
 def test_any_whole_namespace_is_taken_or_told_what_is_wrong(request: namespace_pb2.ApplyNamespaceRequest) -> None:
     found = Violations()
     assert (content.to_model(request, "web", found) is None) == (len(found) > 0)
+
+
+@given(messages(endpoint_pb2.BatchCreateEndpointsRequest))
+def test_any_batch_is_taken_or_told_what_is_wrong(request: endpoint_pb2.BatchCreateEndpointsRequest) -> None:
+    found = Violations()
+    assert (content.batch_to_model(request, "web", found) is None) == (len(found) > 0)
 
 
 # Changes and differences

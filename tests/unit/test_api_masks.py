@@ -112,6 +112,14 @@ def test_what_is_named_takes_the_place(
     assert CURRENT.SerializeToString(deterministic=True) == before
 
 
+def test_a_part_of_the_kind_that_went_is_passed_over() -> None:
+    current = endpoint(unix={"path": b"a"})
+    result = masks.merge(
+        endpoint(inet={"mark": 7}), FieldMask(paths=["inet", "unix.path"]), current, masks.ENDPOINT, "endpoint"
+    )
+    assert result == endpoint(inet={"mark": 7})
+
+
 def test_an_empty_mask_is_none() -> None:
     result = masks.merge(endpoint(max_sockets=1), FieldMask(), CURRENT, masks.ENDPOINT, "endpoint")
     assert result == expected(max_sockets=1)
