@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,10 +36,12 @@ from graftd.errors import GraftError
 from graftd.kernel import Finder, FinderRoots, KernelAdapter, Listener, Watcher
 from graftd.model import (
     AclNotice,
+    Change,
     ClaimNotice,
     EndpointGoneNotice,
     EndpointNotice,
     Event,
+    NamespaceRecord,
     RulesNotice,
     Selector,
     TableNotice,
@@ -120,6 +123,7 @@ class App:
             recent_events=config.watch_events.recent,
         )
         self._hub.on_event = self._log_event
+        self._hub.on_changes = self._follow
         self._peers = Peers()
         self._engine: Engine
         self._core: Core
@@ -146,7 +150,7 @@ class App:
         """Everything, in order; the stack undoes it in the opposite one."""
         machine = self._machine
         if machine is None:
-            machine = await self._run(Machine.real, self._config)
+            machine = self._machine = await self._run(Machine.real, self._config)
         stack.push_async_callback(self._run, machine.close)
         self._engine = engine = await self._run(self._open_engine, machine)
         stack.push_async_callback(self._run, engine.close)
@@ -278,6 +282,18 @@ class App:
         if machine.watcher is not None:
             machine.watcher.watch(self._engine.read(_selectors))
 
+    def _follow(self, changes: tuple[Change, ...]) -> None:
+        """Namespaces came, went or have other selectors: these are to be watched."""
+        machine = self._machine
+        if machine is not None and machine.watcher is not None:
+            selectors = {one.record.namespace.selector for one in changes if isinstance(one.record, NamespaceRecord)}
+            if selectors:
+                self._spawn(self._watch_anew(machine, selectors))
+
+    async def _watch_anew(self, machine: Machine, selectors: set[Selector]) -> None:
+        await self._run(self._watch, machine)
+        await self._run(self._engine.refresh, selectors)  # what became of them before they were watched
+
     @contextlib.contextmanager
     def _reading(self, machine: Machine) -> Iterator[None]:
         """Hear of namespaces and of the kernel."""
@@ -316,7 +332,7 @@ class App:
                     message = event_message(notice, namespace=namespace, time=now)
                     self._hub.socket_event(namespace, message)
             elif isinstance(notice, ClaimNotice):
-                look = True
+                look = look or notice.claimant_pid != os.getpid()
             else:
                 cookie, generation = _generation_of(notice)
                 self._generations[cookie] = generation

@@ -160,6 +160,7 @@ class Hub:
         self.node_message: Callable[[NodeEvent], node_pb2.NodeEvent] = lambda _event: node_pb2.NodeEvent()
         self.revision = 0  # the newest that was told of
         self.on_event: Callable[[NodeEvent], None] = lambda _event: None
+        self.on_changes: Callable[[tuple[Change, ...]], None] = lambda _changes: None
 
     def __len__(self) -> int:
         return len(self._watchers) + len(self._sockets) + len(self._nodes)
@@ -249,6 +250,7 @@ class Hub:
 
     def _spread(self, changes: tuple[Change, ...]) -> None:
         self.revision = max(self.revision, changes[-1].revision)
+        self.on_changes(changes)
         if not self._watchers:
             return
         for commit in commits(changes, self.change_message):
