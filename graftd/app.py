@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
@@ -155,7 +154,7 @@ class App:
         self._engine = engine = await self._run(self._open_engine, machine)
         stack.push_async_callback(self._run, engine.close)
         access = Access(self._config.access, host_cookie=engine.own.cookie, registered=self._registered)
-        key = await self._run(engine.read, lambda view: hashlib.sha256(view.history_id.encode()).digest())
+        key = await self._run(engine.read, lambda view: view.secret)
         self._core = Core(engine, self._executor, access, Pages(key))
         limits = self._config.server
         server = Server(

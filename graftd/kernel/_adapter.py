@@ -57,7 +57,9 @@ class KernelAdapter:
         Raises TablesClaimedError.
         """
         self._claims = True
-        self._claim()
+        # The module tells everybody of each claim, of one that is made again as well.
+        if self._claimed is None or self._client.family != self._claimed:
+            self._claim()
 
     def tables(self) -> list[Table]:
         return self._ask(self._client.tables)

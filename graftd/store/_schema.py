@@ -37,10 +37,11 @@ MIGRATIONS: tuple[Migration, ...] = (
         # store's while the log is empty. freeze: of the node, NULL for none.
         """
         CREATE TABLE meta (
-            one INTEGER PRIMARY KEY CHECK (one = 1), history TEXT NOT NULL, base INTEGER NOT NULL, freeze TEXT
+            one INTEGER PRIMARY KEY CHECK (one = 1), history TEXT NOT NULL, base INTEGER NOT NULL, freeze TEXT,
+            secret BLOB NOT NULL
         ) STRICT
         """,
-        "INSERT INTO meta (one, history, base) VALUES (1, new_uid(), 0)",
+        "INSERT INTO meta (one, history, base, secret) VALUES (1, new_uid(), 0, randomblob(32))",
         # selector: what no two namespaces share. content_*, acl_*: of the last change to anything in it, to its ACL.
         f"""
         CREATE TABLE namespace (

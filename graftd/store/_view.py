@@ -72,6 +72,13 @@ class View:
         return str(history)
 
     @property
+    def secret(self) -> bytes:
+        """32 random bytes, made with the database, that are told to nobody."""
+        self._check_open()
+        (secret,) = self._database.one("SELECT secret FROM meta")
+        return bytes(secret)
+
+    @property
     def freeze(self) -> Freeze | None:
         """The node's."""
         self._check_open()

@@ -85,8 +85,8 @@ def _call(channel: grpc.Channel, name: str, request: Any) -> Any:
     answer = message_class(method.output_type)
     path, serialize, deserialize = name, type(request).SerializeToString, answer.FromString
     if name in _CLIENT_STREAMS:
-        call = channel.stream_unary(path, request_serializer=serialize, response_deserializer=deserialize)
-        return call(iter([request]), timeout=30)
+        pieces = channel.stream_unary(path, request_serializer=serialize, response_deserializer=deserialize)
+        return pieces(iter([request]), timeout=30)
     if name in _SERVER_STREAMS:
         stream = channel.unary_stream(path, request_serializer=serialize, response_deserializer=deserialize)(
             request, timeout=30
