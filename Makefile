@@ -68,7 +68,7 @@ install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for t
 		$(addprefix $(python_dir)/,$(notdir $(python_packages)) graft)
 	install -D clients/cli/ip-graft $(DESTDIR)/usr/sbin/ip-graft
 	install -D packaging/bin/graftd $(DESTDIR)/usr/sbin/graftd
-	install -D clients/cli/bin/graftcli $(DESTDIR)/usr/bin/graftcli
+	install -D packaging/bin/graftcli $(DESTDIR)/usr/bin/graftcli
 	install -d $(DESTDIR)$(UNIT_DIR)
 	install -m 644 packaging/systemd/* $(DESTDIR)$(UNIT_DIR)/
 	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
