@@ -119,7 +119,7 @@ class Acceptor:
         if self._tasks and grace > 0:
             await asyncio.wait(self._tasks, timeout=grace)
         for task in self._tasks:
-            pass
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _listen(self, door: _Door) -> None:
