@@ -20,8 +20,9 @@ LINGER_SECONDS = 30.0
 async def splice(front: socket.socket, back: socket.socket, buffer: memoryview) -> None:
     """Until both streams have ended or either socket fails. Both sockets are closed then, and if this is cancelled.
 
-    When one is gone or `back` has ended, the other has 30 seconds to take what waits for it and to end. buffer:
-    CHUNK_BYTES to read into, which all splices of a loop may share: it is empty again before the loop goes on.
+    When one is seen to be gone, or `back` to have ended, the other has 30 seconds to take what waits for it and to
+    end. buffer: CHUNK_BYTES to read into, which all splices of a loop may share: it is empty again before the loop
+    goes on.
     """
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
@@ -76,10 +77,11 @@ class _Side(asyncio.BufferedProtocol):
         self.transport.set_write_buffer_limits(high=WAITING_BYTES)
         self.transport.pause_reading()  # until the other side is there
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 asyncio says how it is called
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        # A copy: from Python 3.12 on a transport keeps what it cannot send yet as it was given.
         self.other.transport.write(bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool:
@@ -98,7 +100,7 @@ class _Side(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self.other.transport.resume_reading()
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 there is nobody to tell
+    def connection_lost(self, error: Exception | None) -> None:
         self._connected = False
         if self._deadline is not None:
             self._deadline.cancel()
