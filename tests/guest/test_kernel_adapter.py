@@ -39,6 +39,7 @@ from graftd.model import (
     SetAcl,
     SetRules,
     SetTable,
+    Step,
     TableNotice,
     TableSettings,
     Verbs,
@@ -142,7 +143,7 @@ def test_what_is_heard(adapter: KernelAdapter, listener: Listener, host: Space, 
     adapter.claim()
     assert heard(listener) == Heard((ClaimNotice("graftd", os.getpid()),), lost=False)
     rule = Rule(Direction.INGRESS, Verdict.ENDPOINT, endpoint="e")
-    steps = [SetTable(TableSettings(frozen=True)), PutEndpoint(INET, target_fd=host.fd), SetRules((rule,))]
+    steps: list[Step] = [SetTable(TableSettings(frozen=True)), PutEndpoint(INET, target_fd=host.fd), SetRules((rule,))]
     assert not any(result.error for result in adapter.carry_out(web.fd, steps))
     table, endpoint, rules = heard(listener).notices
     assert isinstance(table, TableNotice)
