@@ -51,8 +51,13 @@ def _write(session: Session, line: str, value: dict[str, Any]) -> None:
 def _store(session: Session, args: Args) -> None:
     after = args.text("after")
 
+    told = False
+
     def broken(error: GraftdError) -> None:
-        session.say(f"note: {error}; going on as soon as graftd is back")
+        nonlocal told
+        if not told:
+            session.say(f"note: {error}; going on as soon as graftd is back")
+        told = True
 
     batches = session.client.watch(
         session.parent(),
@@ -65,7 +70,7 @@ def _store(session: Session, args: Args) -> None:
     for batch in batches:
         if batch.relisted and not first:
             session.say("note: some changes are no longer known; what follows is everything that there is now")
-        first = False
+        first = told = False
         for line, value in _changes(batch):
             _write(session, line, value)
 

@@ -63,15 +63,12 @@ class Host:
         return (self.proc / str(pid)).is_dir()
 
     def in_namespace(self, path: str | None, function: Callable[[], Result]) -> Result:
-        """What `function` returns in the namespace of a file; in this one without. PermissionError, GraftError."""
+        """What `function` returns in the namespace of a file; in this one without. OSError, GraftError."""
         if path is None:
             return function()
         from graftd.kernel import netns
 
-        try:
-            fd = netns.open_selected(path)
-        except GraftError as error:
-            raise PermissionError(str(error)) from None
+        fd = netns.open_selected(path)
         try:
             return netns.call_in(fd, function)
         finally:
@@ -85,7 +82,7 @@ class Host:
             return None
 
     def try_bind(self, path: str | None, address: str, port: int, device: str, *, stream: bool) -> Trial:
-        """Bind as an endpoint would, and let go. PermissionError where the namespace may not be entered."""
+        """Bind as an endpoint would, and let go. OSError, GraftError where the namespace may not be entered."""
         return self.in_namespace(path, lambda: _try_bind(address, port, device, stream=stream))
 
     def holder(self, path: str | None, port: int, *, stream: bool) -> str:

@@ -18,6 +18,7 @@ _REMEDIES = {
     "STORE_READ_ONLY": "mount the disk of /var/lib/graftd read-write, and let graftd's user write there",
     "STORE_DAMAGED": "graftcli restore FILE, with a file that graftcli backup wrote",
     "STORE_TOO_NEW": "install the graftd that wrote the store, or restore a backup of this one's",
+    "STORE_UNAVAILABLE": "see the disk of /var/lib/graftd, and who may write there: journalctl -u graftd",
     "STORE_BUSY": "see whether another process has /var/lib/graftd/graftd.db open, and how the disk does",
     "KERNEL_REFUSED": "the lines below say which resources; graftcli reconcile tries again",
 }

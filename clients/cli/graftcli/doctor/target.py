@@ -52,8 +52,9 @@ def _endpoint(facts: Facts, endpoint: m.Endpoint) -> Iterator[Finding]:
     for stream in _kinds(inet):
         try:
             trial = facts.host.try_bind(path, inet.address, fixed, inet.device, stream=stream)
-        except (PermissionError, GraftError):
-            yield Finding(NOTE, "not-root", subject, f"{place} may not be entered", "run graftcli doctor as root")
+        except (OSError, GraftError) as error:
+            cause = f"{place} could not be looked at: {getattr(error, 'strerror', None) or error}"
+            yield Finding(NOTE, "not-entered", subject, cause, "run graftcli doctor as root, on the machine of graftd")
             return
         if trial.device:
             cause = f"{place} has no device {trial.device}, so every bind is refused"
