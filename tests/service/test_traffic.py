@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is grafted goes on while graftd does not run, and is seen when it does."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from service.place import HOST, PEER, Place, eventually, graftcli, graftcli_json, run, status_of
+from service.units import SERVICE, SOCKETS, pid, systemctl
+
+_SECONDS = 12
+_CONNECT = f"import socket; s = socket.create_connection(('{PEER}', 7), 10); print(s.getsockname()[0])"
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    made = Place()
+    graftcli("add-namespace", "web", "--netns", "web")
+    graftcli("-n", "web", "add", "ep-iperf", "type", "ipv4", "addr", HOST, "port", 5201)
+    graftcli("-n", "web", "add", "ep-out", "type", "ipv4", "addr", HOST, "port", "any")
+    graftcli("-n", "web", "add-rule", "--direction", "ingress", "--port", 5201, "--endpoint", "ep-iperf")
+    graftcli("-n", "web", "add-rule", "--direction", "egress", "--network", f"{PEER}/32", "--endpoint", "ep-out")
+    yield made
+    made.close()
+
+
+def _listening(namespace: str, port: int) -> bool:
+    return (
+        f":{port}" in run("ip", "netns", "exec", namespace, "ss", "-Htln")
+        if namespace
+        else (f"{HOST}:{port}" in run("ss", "-Htln"))
+    )
+
+
+def test_not_a_byte_is_lost_while_graftd_is_restarted_killed_and_down(place: Place) -> None:
+    place.start("web", "graft", "--", "iperf3", "-s")
+    place.start("peer", "socat", "TCP-LISTEN:7,fork,reuseaddr", "EXEC:cat")
+    eventually(lambda: _listening("", 5201), "iperf3 listens on the host's stack")
+    eventually(lambda: _listening("peer", 7), "the peer listens")
+    client = place.start("peer", "iperf3", "--client", HOST, "--time", _SECONDS, "--json", output=subprocess.PIPE)
+    time.sleep(1)
+    systemctl("restart", SERVICE)
+    subprocess.run(["kill", f"-{signal.SIGKILL}", str(pid())], check=True)
+    systemctl("stop", *SOCKETS, SERVICE)
+    # New connections keep being made while it is down.
+    for _ in range(3):
+        assert status_of("ip", "netns", "exec", "web", "graft", "--", "python3", "-c", _CONNECT) == (0, f"{HOST}\n")
+    systemctl("start", *SOCKETS, SERVICE)
+    assert client.stdout is not None
+    report = json.loads(client.stdout.read())
+    assert client.wait() == 0
+    assert "error" not in report, report.get("error")
+    sent, received = report["end"]["sum_sent"]["bytes"], report["end"]["sum_received"]["bytes"]
+    assert sent == received > 0
+    assert graftcli_json("status")["reconcile"]["repaired"] == 0
+
+
+def test_live_sockets_are_listed_watched_and_ended(place: Place) -> None:
+    watch = subprocess.Popen(
+        ["graftcli", "watch", "--sockets", "-n", "web"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        time.sleep(3)
+        server = place.start("web", "graft", "--", "iperf3", "-s", output=subprocess.PIPE)
+        eventually(lambda: _listening("", 5201), "iperf3 listens on the host's stack")
+        eventually(lambda: bool(graftcli_json("-n", "web", "list-sockets")), "the socket is listed")
+        (found,) = graftcli_json("-n", "web", "list-sockets")
+        assert found["endpoint"] == "ep-iperf"
+        assert graftcli_json("-n", "web", "show-endpoint", "ep-iperf")["counters"]["active"] == 1
+        assert status_of("graftcli", "-n", "web", "abort-sockets", "--endpoint", "ep-iperf", "--yes")[0] == 0
+        eventually(lambda: not graftcli_json("-n", "web", "list-sockets"), "the socket is gone")
+        assert not _listening("", 5201)
+        server.kill()
+    finally:
+        watch.send_signal(signal.SIGINT)
+        said = watch.communicate(timeout=30)[0]
+    assert "grafted" in said.lower(), said
+    assert "ep-iperf" in said, said
+
+
+def test_an_endpoint_is_deleted_with_its_sockets(place: Place) -> None:
+    place.start("web", "graft", "--", "iperf3", "-s")
+    eventually(lambda: _listening("", 5201), "iperf3 listens on the host's stack")
+    graftcli("-n", "web", "delete-endpoint", "ep-iperf", "--abort-sockets")
+    eventually(lambda: not _listening("", 5201), "its socket is gone")
