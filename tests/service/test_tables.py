@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store and the module, made equal: by graftcli, across restarts, reloads of the module and namespaces that come and go."""
+"""The store and the module made equal: by graftcli, across restarts, reloads, and namespaces that come and go."""
 
 from __future__ import annotations
 
