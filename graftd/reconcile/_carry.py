@@ -89,12 +89,24 @@ class Carrier:
         """After a rollback: the kernel is to be as the store says. What fails, a round repeats. Raises StoreError."""
         work.forget()
         self._news.drop(work.mark, work.names)
+        self._know(work.names)
         self._places.look(work.names)
         for name in work.names:
             with suppress(KernelError), self._store.snapshot() as view:
                 self._tables.equalize(view, name, whole=True)
 
     # Inside
+
+    def _know(self, names: set[str]) -> None:
+        """A commit may have failed and be kept nevertheless: what the store has now is what holds."""
+        with self._store.snapshot() as view:
+            records = {name: view.find_namespace(name) for name in names}
+        for name, record in records.items():
+            live = self._places.live(name)
+            if live is not None and (record is None or record.namespace.selector != live.selector):
+                self._places.remove(name)
+            if record is not None and self._places.live(name) is None:
+                self._places.register(record)
 
     def _move(
         self,

@@ -69,12 +69,18 @@ class Kernel:
         self.refuse: Callable[[Step], KernelError | None] = lambda _step: None
         self.between: Callable[[Step | None], None] = lambda _step: None
         self.exchanges = 0
+        self.dead = False
+
+    def _reached(self, step: Step | None) -> None:
+        if self.dead:
+            raise KilledError
+        self.between(step)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._tables, name)
 
         def call(*values: Any) -> Any:
-            self.between(None)
+            self._reached(None)
             return found(*values)
 
         return call
@@ -87,7 +93,7 @@ class Kernel:
         self.exchanges += 1
         results = []
         for step in steps:
-            self.between(step)
+            self._reached(step)
             error = self.refuse(step)
             results += [StepResult(error)] if error is not None else self._tables.carry_out(fd, [step])
         return results
@@ -123,17 +129,25 @@ class World:
         return self.start()
 
     def crash(self) -> Engine:
-        """As restart, after a KilledError: from it on nothing of the process may have had an effect."""
+        """As restart, after a KilledError."""
         self.failing = None
         return self.restart()
 
     def close(self) -> None:
         self.engine.close()
 
+    def die(self) -> None:
+        """End the process: from here on nothing of it has an effect, in the kernel or in the database."""
+        self.kernel.dead = True
+        raise KilledError
+
     def _reached(self, name: str) -> None:
+        if self.kernel.dead:
+            raise KilledError
         if name == self.failing:
-            if not isinstance(self.failure, KilledError):
-                self.failing = None
+            self.failing = None
+            if isinstance(self.failure, KilledError):
+                self.die()
             raise self.failure
 
     # Changing
