@@ -177,12 +177,11 @@ class Tables:
         """Have steps done, in their order, as far as the kernel does them; what it refuses keeps no other from being
         done, but for this: where it refuses an ACL, nothing is opened that this one is to guard.
 
-        Raises ModuleNotLoadedError, TablesClaimedError; the table's generation is not known then.
+        Raises ModuleNotLoadedError, TablesClaimedError; some may be done then.
         """
         live, table = self._places.live(name), place.table
         if live is None or table is None:
             raise self._module.missing()
-        live.generation = UNKNOWN
         sent = Sent()
         for batch in _batches(planned):
             with ExitStack() as held:
@@ -194,9 +193,8 @@ class Tables:
                     sent.done.append(one)
                 else:
                     sent.refused.append((one, result.error))
-        if not sent.waits:
-            # Each step that is done moves it by one; where it is elsewhere, the next look finds out.
-            live.generation = table.generation + len(sent.done)
+        # Each step that is done moves it by one; where it is elsewhere, the next look finds out.
+        live.generation = UNKNOWN if sent.waits else table.generation + len(sent.done)
         return sent
 
     def freeze(self, view: View, namespace: Namespace) -> bool:

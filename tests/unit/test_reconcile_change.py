@@ -4,6 +4,7 @@
 import errno
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from graftd.model import (
     ChangeKind,
     DeleteEndpoint,
     Freeze,
+    Namespace,
     NamespaceContent,
     PutEndpoint,
     SetAcl,
@@ -267,6 +269,7 @@ def test_the_answer_says_what_will_be(world: World) -> None:
         transaction.apply(namespace(), "web", NamespaceContent(endpoints=made))
         return lambda _carried: [world.engine.sync(one).state for one in (of("a"), of("b"))]
 
+    states: list[SyncState]
     states, _ = world.engine.change(act)  # type: ignore[arg-type]
     assert states == [SyncState.IN_SYNC, SyncState.PENDING]
     assert world.engine.sync(WEB).detail == "1 of its endpoints wait for their target namespace"
@@ -357,6 +360,14 @@ def test_a_selector_moves_the_table(world: World) -> None:
     world.check_equal()
 
 
+def _update(wanted: Namespace, transaction: Transaction) -> None:
+    transaction.update_namespace(wanted)
+
+
+def _create(wanted: Namespace, transaction: Transaction) -> None:
+    transaction.create_namespace(wanted)
+
+
 def test_a_move_that_is_refused_touches_nothing(world: World) -> None:
     world.create()
     full = world.tables.add_namespace("full")
@@ -370,10 +381,11 @@ def test_a_move_that_is_refused_touches_nothing(world: World) -> None:
     refusals = {"full": TableNotEmptyError, "other2": NamespaceTakenError, "own": NotOursError, "foreign": NotOursError}
     world.tables.set_name("other2", world.tables.namespaces["other"])
     for value, error in refusals.items():
+        moved, made = other("web", value), other("web2", value)
         with pytest.raises(error):
-            world.change(lambda t, value=value: t.update_namespace(other("web", value)))
+            world.change(partial(_update, moved))
         with pytest.raises(error):
-            world.change(lambda t, value=value: t.create_namespace(other("web2", value)))
+            world.change(partial(_create, made))
     assert world.steps() == []
     world.check_equal()
 

@@ -72,7 +72,7 @@ endpoints = st.dictionaries(names, st.tuples(st.integers(0, 1), st.sampled_from(
 
 
 def records(made_of: list[AclRule] | list[Rule]) -> list[RuleRecord[AclRule]]:
-    return [RuleRecord("web", "uid", f"r{n}", n, rule, VERSION) for n, rule in enumerate(made_of)]  # type: ignore[arg-type, misc]
+    return [RuleRecord("web", "uid", f"r{n}", n, rule, VERSION) for n, rule in enumerate(made_of)]  # type: ignore[arg-type]
 
 
 desires = st.builds(
@@ -139,8 +139,8 @@ def test_the_steps_make_it_equal_and_then_there_are_none(before: Desired, desire
 @given(before=desires, desired=desires)
 def test_no_endpoint_stands_without_its_acl(before: Desired, desired: Desired) -> None:
     """At every moment in which the table is open: an endpoint as it is to be stands under the ACL that it is to have,
-    unless it was so before; one that goes stands under the ACL that it had; and a table that was frozen, or is to be, is
-    open at no moment before all of it is there."""
+    unless it was so before; one that goes stands under the ACL that it had; and a table that was frozen, or is to be,
+    is open at no moment before all of it is there."""
     tables = made_as(before)
     old, new = endpoints_of(tables), wanted_of(desired)
     old_acl = [_told(record.rule) for record in before.acl]

@@ -76,7 +76,7 @@ class EngineMachine(RuleBasedStateMachine):
     # Changes
 
     def attempt(
-        self, act: Callable[[Transaction], object], point: str | None, kill: bool, fault: tuple[int, str] | None
+        self, act: Callable[[Transaction], object], point: str | None, *, kill: bool, fault: tuple[int, str] | None
     ) -> None:
         """A change, that may fail anywhere. What it came to is in the store, and is what was answered."""
         world = self.world
@@ -136,20 +136,20 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(name=names, where=netns, point=points, kill=st.booleans(), fault=faults, size=st.integers(0, 4))
     def create(
-        self, name: str, where: str, point: str | None, kill: bool, fault: tuple[int, str] | None, size: int
+        self, *, name: str, where: str, point: str | None, kill: bool, fault: tuple[int, str] | None, size: int
     ) -> None:
-        self.attempt(lambda t: t.apply(other(name, where), name, content(size, size)), point, kill, fault)
+        self.attempt(lambda t: t.apply(other(name, where), name, content(size, size)), point, kill=kill, fault=fault)
 
     @rule(name=names, point=points, kill=st.booleans(), fault=faults)
-    def delete(self, name: str, point: str | None, kill: bool, fault: tuple[int, str] | None) -> None:
-        self.attempt(lambda t: t.delete_namespace(name, force=True), point, kill, fault)
+    def delete(self, *, name: str, point: str | None, kill: bool, fault: tuple[int, str] | None) -> None:
+        self.attempt(lambda t: t.delete_namespace(name, force=True), point, kill=kill, fault=fault)
 
     @rule(name=names, where=netns, freeze=st.booleans(), point=points, kill=st.booleans(), fault=faults)
     def update(
-        self, name: str, where: str, freeze: bool, point: str | None, kill: bool, fault: tuple[int, str] | None
+        self, *, name: str, where: str, freeze: bool, point: str | None, kill: bool, fault: tuple[int, str] | None
     ) -> None:
         wanted = other(name, where, freeze="stop" if freeze else None)
-        self.attempt(lambda t: t.update_namespace(wanted), point, kill, fault)
+        self.attempt(lambda t: t.update_namespace(wanted), point, kill=kill, fault=fault)
 
     @rule(
         name=names,
@@ -161,6 +161,7 @@ class EngineMachine(RuleBasedStateMachine):
     )
     def put(
         self,
+        *,
         name: str,
         made: dict[str, tuple[int, str]],
         more: str | None,
@@ -171,7 +172,9 @@ class EngineMachine(RuleBasedStateMachine):
         wanted: list[TargetedEndpoint] = [endpoint(one, mark, target) for one, (mark, target) in made.items()]
         if more is not None:
             wanted.append(refused_endpoint(more))
-        self.attempt(lambda t: t.apply(None, name, NamespaceContent(endpoints=tuple(wanted))), point, kill, fault)
+        self.attempt(
+            lambda t: t.apply(None, name, NamespaceContent(endpoints=tuple(wanted))), point, kill=kill, fault=fault
+        )
 
     @rule(
         name=names,
@@ -181,8 +184,9 @@ class EngineMachine(RuleBasedStateMachine):
         kill=st.booleans(),
         fault=faults,
     )
-    def rules(
+    def set_lists(
         self,
+        *,
         name: str,
         rules: set[int],
         rights: list[int],
@@ -195,12 +199,12 @@ class EngineMachine(RuleBasedStateMachine):
                 transaction.delete_rule(name, one.id)
             for port in rules:
                 transaction.add_rule(name, rule_of(port, "x"))
-            for one in transaction.acl(name)[1:]:
-                transaction.delete_acl_rule(name, one.id)
+            for right in transaction.acl(name)[1:]:
+                transaction.delete_acl_rule(name, right.id)
             for number in rights:
                 transaction.add_acl_rule(name, acl(number), index=0)
 
-        self.attempt(act, point, kill, fault)
+        self.attempt(act, point, kill=kill, fault=fault)
 
     @rule(frozen=st.booleans(), point=points)
     def freeze(self, frozen: bool, point: str | None) -> None:
@@ -251,7 +255,7 @@ class EngineMachine(RuleBasedStateMachine):
         cookie = self.world.tables.namespaces.get(name, 0)
         if not self.world.engine.namespace_of(cookie):
             return
-        steps = [
+        steps: list[Step] = [
             PutEndpoint(endpoint("theirs", seed % 3).endpoint),
             DeleteEndpoint("x"),
             SetRules(()),

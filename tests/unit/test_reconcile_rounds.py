@@ -69,6 +69,12 @@ def sync(world: World, name: str = "web") -> SyncState:
     return world.engine.sync(Resource(ResourceKind.NAMESPACE, name)).state
 
 
+def module_of(world: World) -> ModuleState:
+    state, info = world.engine.module
+    assert (info is None) == (state is ModuleState.NOT_LOADED)
+    return state
+
+
 # Start
 
 
@@ -124,7 +130,7 @@ def test_a_start_without_the_module(world: World) -> None:
     world.tables.load(loaded=False)
     world.open()
     world.start()
-    assert world.engine.module == (ModuleState.NOT_LOADED, None)
+    assert module_of(world) is ModuleState.NOT_LOADED
     (condition,) = world.engine.conditions()
     assert condition.reason == "MODULE_NOT_LOADED"
     assert condition.message.endswith("load it with 'modprobe graft'")
@@ -140,7 +146,7 @@ def test_a_start_without_the_module(world: World) -> None:
     world.tables.load(loaded=True)
     world.engine.tick()
     assert len(world.tables.endpoints(cookie)) == 20
-    assert world.engine.module[0] is ModuleState.LOADED
+    assert module_of(world) is ModuleState.LOADED
     assert world.heard.kinds() == [Events.MODULE_LOADED, Events.CLAIMED, Events.RECOVERED]
     world.check_equal()
 
@@ -301,7 +307,7 @@ def test_a_selector_that_fits_several(world: World) -> None:
     def several(_selector: object) -> None:
         raise NamespaceError("it fits 2 network namespaces")
 
-    world.finder.find = several  # type: ignore[method-assign]
+    world.finder.find = several  # type: ignore[method-assign, assignment]
     world.engine.tick()
     assert world.engine.sync(Resource(ResourceKind.ENDPOINT, "web", "e01")).detail == (
         "its namespace is absent: it fits 2 network namespaces"
@@ -399,6 +405,7 @@ def test_a_refused_acl_leaves_closed_what_it_is_to_guard(world: World) -> None:
 
 def test_a_change_cures_what_was_refused(world: World) -> None:
     filled(world)
+    made = tuple(endpoint(f"e{number:02}", mark=number) for number in range(20))
     world.tables.load(loaded=False)
     world.tables.load(loaded=True)
     for kind, name in ((SetRules, "ingress-1"), (SetAcl, "a0"), (PutEndpoint, "e05")):
@@ -411,8 +418,7 @@ def test_a_change_cures_what_was_refused(world: World) -> None:
         elif kind is SetAcl:
             world.change(lambda t: t.delete_acl_rule("web", "a0"))
         else:
-            for number in range(20):
-                world.change(lambda t, n=number: t.update_endpoint("web", endpoint(f"e{n:02}", mark=n)))
+            world.change(lambda t: t.apply(None, "web", NamespaceContent(endpoints=made)))
         assert [one for one in world.engine.conditions() if name in one.message] == []
         world.engine.tick()
         world.check_equal()
@@ -439,6 +445,36 @@ def test_own_changes_are_no_news(world: World) -> None:
     world.check_equal()
 
 
+def test_a_notice_beside_a_failure(world: World) -> None:
+    """What was refused moved no generation, so the next one is news."""
+    cookie = filled(world)
+    world.tables.carry_out(cookie, [DeleteEndpoint("e01"), DeleteEndpoint("e02")])
+    world.kernel.refuse = refusing(PutEndpoint)
+    world.engine.tick()
+    world.kernel.refuse = lambda _step: None
+    world.tables.carry_out(cookie, [PutEndpoint(endpoint("theirs").endpoint)])
+    world.engine.noticed({cookie: world.tables.table(cookie).generation})
+    world.check_equal()
+
+
+def test_drift_whose_repair_is_broken_off_is_told_when_it_ends(world: World) -> None:
+    cookie = filled(world)
+    world.tables.carry_out(cookie, [DeleteEndpoint("e01"), SetRules(())])
+
+    def claim(step: Step | None) -> None:
+        if isinstance(step, SetRules):
+            world.tables.claim_for("other")
+
+    world.kernel.between = claim
+    world.engine.tick()
+    assert world.heard.kinds() == [Events.CLAIM_LOST, Events.DEGRADED]
+    world.kernel.between = lambda _step: None
+    world.tables.claim_for(None)
+    world.engine.tick()
+    assert world.heard.kinds() == [Events.CLAIMED, Events.DRIFT_REPAIRED, Events.RECOVERED]
+    world.check_equal()
+
+
 def test_a_notice_of_a_module_that_went(world: World) -> None:
     cookie = filled(world)
     world.tables.load(loaded=False)
@@ -459,8 +495,8 @@ def test_a_module_that_was_loaded_anew_unseen(world: World) -> None:
 
 def test_a_reconcile_tells_what_it_does(world: World) -> None:
     cookie, db = filled(world), filled(world, "db")
-    for one in (cookie, db):
-        world.tables.carry_out(one, [DeleteEndpoint("e01")])
+    for where in (cookie, db):
+        world.tables.carry_out(where, [DeleteEndpoint("e01")])
     world.steps()
     dry = world.engine.reconcile(dry_run=True)
     assert world.steps() == []
@@ -498,7 +534,7 @@ def adopt(world: World, wanted: Namespace, *, dry_run: bool = False, known: str 
 def test_a_table_is_adopted_untouched(world: World) -> None:
     far = world.create("far")
     cookie = world.tables.add_namespace("web")
-    written = [
+    written: list[Step] = [
         SetTable(TableSettings(max_sockets=7, frozen=True)),
         PutEndpoint(endpoint("a").endpoint),
         PutEndpoint(endpoint("b").endpoint, far),
@@ -695,7 +731,7 @@ def test_a_module_that_refuses_for_another_reason(world: World) -> None:
 
     world.tables.claim = claim  # type: ignore[method-assign]
     world.engine.tick()
-    assert world.engine.module[0] is ModuleState.REFUSING
+    assert module_of(world) is ModuleState.REFUSING
     with pytest.raises(KernelError, match="does not let graftd write: CAP_NET_ADMIN is needed"):
         world.change(lambda t: t.create_endpoint("web", endpoint("new")))
 
@@ -739,7 +775,6 @@ def test_other_threads_may_ask(world: World) -> None:
 def test_ten_thousand_endpoints_take_few_exchanges(world: World) -> None:
     cookie = world.create()
     made = tuple(endpoint(f"e{number}") for number in range(10_000))
-    world.kernel.carry_out = world.tables.carry_out  # type: ignore[method-assign]
     world.change(lambda t: t.apply(None, "web", NamespaceContent(endpoints=made)))
     world.steps()
     world.restart()
