@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from graftd.errors import GraftError, KernelError, StoreError, StoreUnavailableError
 from graftd.model import Change, NamespaceContent, NamespaceRecord
 from graftd.reconcile._difference import Resource, ResourceKind
+from graftd.reconcile._event import NodeEventKind
 from graftd.reconcile._news import News
 from graftd.reconcile._places import UNKNOWN, Place, Places
 from graftd.reconcile._plan import namespace_before, namespace_of, plan
 from graftd.reconcile._status import Carried
 from graftd.reconcile._tables import Sent, Tables, aborting, cured
-from graftd.store import Store, Transaction, View
+from graftd.store import ALL, Store, Transaction, View
 
 _EMPTY = NamespaceContent((), (), ())
 
@@ -95,7 +96,32 @@ class Carrier:
             with suppress(KernelError), self._store.snapshot() as view:
                 self._tables.equalize(view, name, whole=True)
 
+    def start_anew(self) -> None:
+        """After another store took this one's place: empty the tables that it does not know, or not there. What fails
+        is told, and left."""
+        with self._store.snapshot() as view:
+            kept = {record.namespace.name: record for record in view.namespaces(limit=ALL)}
+        for name in self._places.names():
+            live = self._places.live(name)
+            if live is not None and (name not in kept or kept[name].namespace.selector != live.selector):
+                self._abandon(name)
+        for name, record in kept.items():
+            live = self._places.live(name) or self._places.register(record)
+            live.generation = UNKNOWN
+            self._places.unkept.add(name)
+
     # Inside
+
+    def _abandon(self, name: str) -> None:
+        try:
+            self._tables.clear(name, abort=False)
+        except KernelError as error:
+            self._news.event(
+                NodeEventKind.RECONCILE_FAILED,
+                f"the table of '{name}', which is no longer registered, could not be emptied: {error.message}",
+                name,
+            )
+        self._places.remove(name)
 
     def _know(self, names: set[str]) -> None:
         """A commit may have failed and be kept nevertheless: what the store has now is what holds."""

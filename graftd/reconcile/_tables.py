@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from graftd.errors import KernelError, ModuleNotLoadedError, StepRefusedError, TablesClaimedError
 from graftd.model import (
     DeleteEndpoint,
+    EndpointEntry,
     EndpointRecord,
     Namespace,
     NamespaceRecord,
@@ -224,13 +225,24 @@ class Tables:
             return False
         if Resource(ResourceKind.ENDPOINT, name, endpoint) not in live.failures:
             return True
-        try:
-            self._kernel.endpoint(place.fd, endpoint)
-        except KernelError as error:
-            if error.errno != errno.ENOENT or isinstance(error, ModuleNotLoadedError):
-                raise
-            return False
-        return True
+        return self.entry(place, endpoint) is not None
+
+    def entry(self, place: Place, endpoint: str) -> EndpointEntry | None:
+        """An endpoint as the kernel has it; None where it has none. Raises KernelError."""
+        with _if_there():
+            return self._kernel.endpoint(place.fd, endpoint)
+        return None
+
+    def abort(self, place: Place, cookies: Iterable[int], endpoints: Iterable[str]) -> int:
+        """End live sockets, by their cookies and by their endpoints; how many. Those that are gone already are none."""
+        aborted = 0
+        for cookie in cookies:
+            with _if_there():
+                aborted += self._kernel.abort_socket(place.fd, cookie)
+        for endpoint in endpoints:
+            with _if_there():
+                aborted += self._kernel.abort_sockets(place.fd, endpoint)
+        return aborted
 
     # Inside
 
@@ -334,3 +346,13 @@ def _endpoint_of(step: Step) -> str:
     if isinstance(step, PutEndpoint):
         return step.endpoint.name
     return step.name if isinstance(step, DeleteEndpoint) else ""
+
+
+@contextmanager
+def _if_there() -> Iterator[None]:
+    """What is not there (ENOENT) is no error, unless it is the module."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno != errno.ENOENT or isinstance(error, ModuleNotLoadedError):
+            raise

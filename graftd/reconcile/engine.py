@@ -8,14 +8,12 @@ not kept, and a crash in between leaves the kernel to the reconcile at the next 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from graftd.errors import (
-    KernelError,
     ModuleNotLoadedError,
     NamespaceAbsentError,
     NamespaceError,
@@ -42,7 +40,7 @@ from graftd.reconcile._health import Health
 from graftd.reconcile._import import adopt
 from graftd.reconcile._module import Module
 from graftd.reconcile._news import News
-from graftd.reconcile._places import UNKNOWN, Place, Places
+from graftd.reconcile._places import Place, Places
 from graftd.reconcile._rounds import Rounds
 from graftd.reconcile._status import (
     Carried,
@@ -305,17 +303,7 @@ class Engine:
                 raise
             self._health.note_store(None)
             self._news.restored()
-            with self._store.snapshot() as view:
-                kept = {record.namespace.name: record for record in view.namespaces(limit=ALL)}
-            for name in self._places.names():
-                live = self._places.live(name)
-                if live is not None and (name not in kept or kept[name].namespace.selector != live.selector):
-                    self._abandon(name)
-            for name, record in kept.items():
-                live = self._places.live(name) or self._places.register(record)
-                live.generation = UNKNOWN
-                if record.identity != live.identity:
-                    self._places.unkept.add(name)
+            self._carrier.start_anew()
             self.tick()
             return info
 
@@ -360,14 +348,7 @@ class Engine:
     def entry(self, name: str, endpoint: str) -> EndpointEntry | None:
         """An endpoint as the kernel has it; None where it has none. Raises NotFoundError for the namespace."""
         with self._open(name) as place:
-            if place is None or place.table is None:
-                return None
-            try:
-                return self._kernel.endpoint(place.fd, endpoint)
-            except KernelError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                return None
+            return None if place is None or place.table is None else self._tables.entry(place, endpoint)
 
     def tables(self) -> list[Table]:
         """Every table that holds anything, registered or not. Raises ModuleNotLoadedError."""
@@ -392,17 +373,10 @@ class Engine:
                 raise NamespaceAbsentError(
                     f"namespace '{name}' is absent, so it has no sockets: wait until it is there", namespace=name
                 )
-            endpoints = {endpoint} if endpoint is not None else set()
+            endpoints = set() if endpoint is None else {endpoint}
             if all_of_it:
                 endpoints = {one.endpoint for one in self._kernel.sockets(place.fd)}
-            aborted = 0
-            for cookie in cookies:
-                with _if_there():
-                    aborted += self._kernel.abort_socket(place.fd, cookie)
-            for one in sorted(endpoints):
-                with _if_there():
-                    aborted += self._kernel.abort_sockets(place.fd, one)
-            return aborted
+            return self._tables.abort(place, cookies, sorted(endpoints))
 
     # Inside
 
@@ -443,18 +417,6 @@ class Engine:
             if heirs or self._places.awakened or self._places.unkept:
                 self._rounds.follow(heirs, whole=False)
 
-    def _abandon(self, name: str) -> None:
-        """Empty the table of a namespace whose resource is no more. What fails is told, and left."""
-        try:
-            self._tables.clear(name, abort=False)
-        except KernelError as error:
-            self._news.event(
-                NodeEventKind.RECONCILE_FAILED,
-                f"the table of '{name}', which is no longer registered, could not be emptied: {error.message}",
-                name,
-            )
-        self._places.remove(name)
-
     @contextmanager
     def _telling(self) -> Iterator[None]:
         """Tell of events when what is inside is done, whichever way."""
@@ -462,13 +424,3 @@ class Engine:
             yield
         finally:
             self._health.tell()
-
-
-@contextmanager
-def _if_there() -> Iterator[None]:
-    """Sockets that are gone already are none to end."""
-    try:
-        yield
-    except KernelError as error:
-        if error.errno != errno.ENOENT or isinstance(error, ModuleNotLoadedError):
-            raise

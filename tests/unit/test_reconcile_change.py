@@ -31,6 +31,7 @@ from graftd.model import (
     Namespace,
     NamespaceContent,
     PutEndpoint,
+    Selector,
     SetAcl,
     SetRules,
     SetTable,
@@ -542,6 +543,24 @@ def test_a_target_that_goes_before_the_write(world: World) -> None:
     world.check_equal()
     world.tables.add_namespace("far")
     world.engine.refresh([selector("far")])
+    world.check_equal()
+
+
+def test_a_target_that_is_away_for_a_moment(world: World) -> None:
+    world.create()
+    cookie = world.create("far")
+    away = {"far"}
+    find = world.finder.find
+
+    def found(one: Selector) -> object:
+        return None if one.value in away else find(one)
+
+    world.finder.find = found  # type: ignore[method-assign, assignment]
+    world.change(lambda t: t.create_endpoint("web", endpoint("a", target="far")))
+    assert world.engine.sync(of("a")).state is SyncState.PENDING
+    away.clear()
+    world.engine.tick()
+    assert world.engine.namespace_of(cookie) == "far"
     world.check_equal()
 
 
