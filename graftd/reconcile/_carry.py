@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from graftd.errors import GraftError, KernelError, StoreError, StoreUnavailableError
-from graftd.model import Change, NamespaceContent, NamespaceRecord
+from graftd.model import Change, NamespaceContent, NamespaceRecord, SetAcl
 from graftd.reconcile._difference import Resource, ResourceKind
 from graftd.reconcile._event import NodeEventKind
 from graftd.reconcile._news import News
@@ -220,6 +220,9 @@ class Carrier:
                 if target is not None or view.find_endpoint(name, endpoint) is None:  # it is not to be there
                     cures.add(Resource(ResourceKind.ENDPOINT, name, endpoint))
             self._places.refused(name, {what: error for what, error in live.failures.items() if what not in cures})
+        if live.failures and any(isinstance(one.step, SetAcl) for one in sent.done):
+            live.generation = UNKNOWN  # what an ACL held back can come now
+            self._places.awakened.add(name)
 
     def _identify(self, transaction: Transaction, record: NamespaceRecord) -> None:
         identity = self._places.identity_of(record.namespace.name)
@@ -243,7 +246,6 @@ class Carrier:
                     transaction.apply(None, name, _EMPTY)
                 for name, (record, content) in work.before.items():
                     transaction.apply(record.namespace, name, content)
-                    transaction.identify_namespace(name, record.identity)
                 for name in work.names.difference(work.before):
                     transaction.delete_namespace(name)
                 for undo in carried.undo:

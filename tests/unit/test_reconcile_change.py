@@ -145,7 +145,7 @@ def test_a_full_disk_at_the_commit_is_repaired_by_difference(world: World) -> No
     world.check_equal()
     (condition,) = world.engine.conditions()
     assert condition.reason == "STORE_FULL"
-    assert world.heard.kinds()[-1] is NodeEventKind.DEGRADED
+    assert world.heard.kinds()[-2:] == [NodeEventKind.NAMESPACE_PRESENT, NodeEventKind.DEGRADED]
     world.engine.tick()  # which finds that the store takes writes again
     assert world.engine.conditions() == []
     assert world.heard.kinds() == [NodeEventKind.RECOVERED]
@@ -187,6 +187,34 @@ def test_a_change_that_fails_is_forgotten(world: World, failpoint: str) -> None:
     assert world.engine.present() == world.engine.registered() == 1
     world.check_equal()
     assert world.engine.sync(of("a")) == Sync(SyncState.IN_SYNC)
+
+
+def test_what_a_change_that_fails_has_seen_is_told_once(world: World) -> None:
+    world.create()
+    world.tables.remove_namespace("web")
+    world.heard.kinds()
+    world.failing = "before-commit"
+    with pytest.raises(StoreFullError):
+        world.change(lambda t: t.create_endpoint("web", endpoint("a")))
+    assert world.heard.kinds() == [NodeEventKind.NAMESPACE_ABSENT, NodeEventKind.DEGRADED]
+    world.engine.tick()
+    assert world.heard.kinds() == [NodeEventKind.RECOVERED]
+    world.check_equal()
+
+
+def test_a_commit_that_fails_and_is_kept(world: World) -> None:
+    world.create("db")
+    world.tables.add_namespace("web")
+    for act in (
+        lambda t: t.apply(namespace(), "web", content(1)),
+        lambda t: t.update_namespace(other("web", "elsewhere")),
+        lambda t: t.delete_namespace("web", force=True),
+    ):
+        world.failing, world.failure = "after-commit", RuntimeError("nobody knows")
+        with pytest.raises(RuntimeError):
+            world.change(act)
+        world.check_equal()
+        assert world.engine.registered() == len(world.engine.read(lambda view: view.namespaces()))
 
 
 def test_waiting_endpoints_wait_on_after_a_rollback(world: World) -> None:
