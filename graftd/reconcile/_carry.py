@@ -186,7 +186,6 @@ class Carrier:
                 name,
                 changes,
                 wanted=self._tables.wanted,
-                waiting=live.waiting,
                 stands=lambda endpoint: self._tables.stands(name, place, endpoint),
             )
             sent = self._tables.send(name, place, [aborting(one) for one in planned] if abort else planned)

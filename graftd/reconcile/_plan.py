@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from graftd.model import (
     Change,
@@ -38,13 +38,12 @@ def plan(
     changes: Sequence[Change],
     *,
     wanted: Callable[[EndpointRecord], Wanted | None],
-    waiting: Mapping[str, str],
     stands: Callable[[str], bool],
 ) -> tuple[list[Planned], dict[str, str | None]]:
     """The steps, in order; and of the endpoints that changed, the target that each waits for now, None for none.
 
     view: with the changes, which are all of one namespace. wanted: what the kernel is to have of an endpoint, None
-    while it waits. waiting: those that waited before. stands: whether the kernel has one of that name.
+    while it waits. stands: whether the kernel has one of that name.
     """
     steps: list[Planned] = []
     waits: dict[str, str | None] = {}
@@ -57,7 +56,7 @@ def plan(
         if found is None:
             if before is not None and stands(endpoint):
                 steps.append(Planned(DeleteEndpoint(endpoint), what))
-        elif before is None or endpoint in waiting or _kernel_part(before) != _kernel_part(now):
+        elif before is None or _kernel_part(before) != _kernel_part(now):
             steps.append(Planned(PutEndpoint(now.value.endpoint), what, found.target_name))
     return in_order([*_settings(view, changes), *steps, *_lists(view, name, changes)]), waits
 
