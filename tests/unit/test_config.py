@@ -112,7 +112,7 @@ def test_defaults_are_those_that_the_contract_and_the_store_promise() -> None:
 # What is written is read
 
 
-PRINTS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp", "Zs"]), min_size=1, max_size=20)
+PRINTS = st.text(st.characters(blacklist_categories=["C", "Zl", "Zp", "Zs"]), min_size=1, max_size=20)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 PATHS = st.text(string.ascii_letters + "._é\\\"'", min_size=1, max_size=20).map(lambda text: Path(f"/{text}"))
 PORTS = st.integers(1, 65535)

@@ -33,7 +33,7 @@ def bed() -> Iterator[Bed]:
 
 IDS = st.text("abcXYZ0189._-", min_size=1, max_size=12).filter(lambda one: one[0].isalnum())
 U32 = st.integers(0, 2**32 - 1)
-WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
+WORDS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=12)
 ADDRESSES = st.ip_addresses().map(str)
 LABELS = st.dictionaries(st.text("abyn019._/-", min_size=1, max_size=6), st.text("abyn019._/-", max_size=6), max_size=3)
 PROTOCOLS = st.sampled_from([[], [m.PROTOCOL_TCP], [m.PROTOCOL_UDP]])

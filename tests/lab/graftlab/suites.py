@@ -17,7 +17,7 @@ GUEST_PACKAGES = (
     "iperf3", "sockperf", "curl", "nginx-light", "redis-server", "redis-tools",
     # Python
     "python3", "python3-pyroute2", "python3-grpcio", "python3-protobuf", "python3-structlog", "python3-systemd",
-    "python3-yaml", "python3-pytest", "python3-hypothesis", "sqlite3",
+    "python3-yaml", "python3-pytest", "python3-hypothesis", "sqlite3", "openssl",
     # building
     "gcc", "libc6-dev", "musl-tools", "make", "liburing-dev", "libbpf-dev", "pkgconf",
     "protobuf-compiler", "protobuf-compiler-grpc", "libprotobuf-dev",
