@@ -49,8 +49,9 @@ def test_a_guest_has_the_service_unless_it_is_bare_or_there_is_none(
 
 @pytest.mark.parametrize(("words", "loads"), [((), True), (("--no-module",), False)])
 def test_systemd_loads_the_module_unless_it_is_to_be_left(words: tuple[str, ...], loads: bool, tmp_path: Path) -> None:
-    arguments = session._systemd_arguments(request(*words), prepared(tmp_path, unit=True))
-    assert ("modules_load=graft" in arguments) == loads
+    wanted, found = request(*words), prepared(tmp_path, unit=True)
+    assert ("modules_load=graft" in session._systemd_arguments(wanted, found)) == loads
+    assert (b"blacklist graft" in session._run_archive(wanted, found, [])) != loads
 
 
 @pytest.mark.parametrize("service", [True, False])

@@ -200,6 +200,9 @@ def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Sha
         archive.link(f"{_UNITS}/sysinit.target.wants/lab.service", "../lab.service")
         for name in _MASKED_UNITS:
             archive.link(f"{_UNITS}/{name}", "/dev/null")
+    if not request.load_module:
+        # The kernel would load it for whoever asks for the netlink family. `modprobe graft` still does.
+        archive.file("lab/stage/run/modprobe.d/lab.conf", b"blacklist graft\n")
     if prepared.stage:
         archive.tree("lab/stage", prepared.stage)
     modules_folder = f"lab/stage/usr/lib/modules/{prepared.kernel.version}"
