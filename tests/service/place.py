@@ -15,7 +15,7 @@ from service.units import journal
 HOST, PEER = "10.9.0.1", "10.9.0.2"
 
 
-def run(*words: str | int, check: bool = True) -> str:
+def run(*words: object, check: bool = True) -> str:
     """What a command prints; one that fails fails the test, with what it said and the service's journal."""
     done = subprocess.run(
         list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -24,15 +24,15 @@ def run(*words: str | int, check: bool = True) -> str:
     return done.stdout
 
 
-def graftcli(*words: str | int, check: bool = True) -> str:
+def graftcli(*words: object, check: bool = True) -> str:
     return run("graftcli", *words, check=check)
 
 
-def graftcli_json(*words: str | int) -> Any:
+def graftcli_json(*words: object) -> Any:
     return json.loads(graftcli(*words, "-o", "json"))
 
 
-def status_of(*words: str | int) -> tuple[int, str]:
+def status_of(*words: object) -> tuple[int, str]:
     """A command's exit status, and what it printed."""
     done = subprocess.run(
         list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -75,7 +75,7 @@ class Place:
         run("ip", "-n", "peer", "address", "add", f"{PEER}/24", "dev", "to-host")
         run("ip", "-n", "peer", "link", "set", "to-host", "up")
 
-    def start(self, namespace: str, *words: str | int, output: int | None = None) -> subprocess.Popen[bytes]:
+    def start(self, namespace: str, *words: object, output: int | None = None) -> subprocess.Popen[bytes]:
         command = ["ip", "netns", "exec", namespace, *map(str, words)]
         program = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output or subprocess.DEVNULL, stderr=subprocess.STDOUT

@@ -44,7 +44,8 @@ def test_another_target_namespace(web: Place) -> None:
     (other,) = (one for one in kernel("web")["endpoints"] if one["name"] == "ep-http")
     assert found != other
     status, said = status_of("graftcli", "delete-namespace", "peer")
-    assert status == 4, said
+    assert status != 0
+    assert "'ep-peer' of 'web'" in said
     # The target goes, and comes back.
     run("ip", "netns", "delete", "peer")
     eventually(lambda: names("web") == ["ep-http"], "an endpoint without its target is out of the table")
@@ -69,7 +70,7 @@ def test_apply_diff_and_export_are_of_one_mind(web: Place, tmp_path: Path) -> No
     graftcli("apply", "-f", file)
     assert names("web") == ["ep-other"]
     assert status_of("graftcli", "diff", "-f", str(file))[0] == 0
-    assert {rule.get("endpoint") for rule in kernel("web")["rules"]} == {"ep-other", None} or True
+    assert "ep-other" in str(kernel("web")["rules"])
 
 
 def test_nobody_else_writes_the_tables(web: Place) -> None:

@@ -88,7 +88,7 @@ def messages(draw: st.DrawFn, kind: type[AnyMessage], *, depth: int = 5) -> AnyM
 def message_class(descriptor: Any) -> type[Message]:
     """The class of a message that a descriptor describes, such as a method's `input_type`."""
     # protobuf 3.21 has no GetMessageClass; this is what stands behind it in all versions.
-    made: type[Message] = descriptor._concrete_class  # type: ignore[attr-defined]
+    made: type[Message] = descriptor._concrete_class
     return made
 
 
