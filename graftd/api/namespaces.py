@@ -164,7 +164,7 @@ class NamespaceService:
         name = names.parse_namespace(request.name, "name", found)
         wanted = content.to_model(request, name, found)
         if request.HasField("namespace"):
-            namespace.to_model(request.namespace, name or "-", "namespace", found)
+            namespace.to_model(request.namespace, name or "x", "namespace", found)
         found.check()
         assert wanted is not None  # noqa: S101 nothing was found
 

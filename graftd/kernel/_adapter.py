@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from graftd.errors import KernelError, ModuleNotLoadedError, TablesClaimedError
@@ -40,8 +41,11 @@ class KernelAdapter:
     process's, what would write raises, or answers with, TablesClaimedError.
     """
 
-    def __init__(self, client: Client | None = None) -> None:
+    def __init__(self, client: Client | None = None, module: Path = Path("/sys/module/graft")) -> None:
+        """module: what is there while the module is loaded. The kernel would load it again for who asks for its family,
+        and undo what an operator did."""
         self._client = client or Client.open()
+        self._module = module
         self._claims = False
         self._claimed: int | None = None  # the module's family when it was claimed
 
@@ -104,11 +108,12 @@ class KernelAdapter:
     def cookie_of(self, fd: int) -> int:
         """A namespace's cookie, for Finder. The module tells it at once; without it, a thread enters the namespace."""
         try:
-            return self._client.table(fd).netns_cookie
+            return self.table(fd).netns_cookie
         except KernelError:
             return netns.cookie_of(fd)
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
+        self._check_loaded()
         try:
             answer = question()
         except ModuleNotLoadedError:
@@ -119,7 +124,12 @@ class KernelAdapter:
             self._claim_again()
         return answer
 
+    def _check_loaded(self) -> None:
+        if not self._module.exists():
+            raise ModuleNotLoadedError(errno.ENOENT, "the kernel module graft is not loaded")
+
     def _claim(self) -> None:
+        self._check_loaded()
         try:
             self._client.claim(_CLAIMANT)
         except KernelError as error:

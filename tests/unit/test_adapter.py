@@ -5,6 +5,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -89,7 +90,8 @@ def module() -> Module:
 
 @pytest.fixture
 def adapter(module: Module) -> Iterator[KernelAdapter]:
-    made = KernelAdapter(Client(module, os.open("/dev/null", os.O_RDONLY)))  # type: ignore[arg-type]
+    client = Client(module, os.open("/dev/null", os.O_RDONLY))  # type: ignore[arg-type]
+    made = KernelAdapter(client, Path("/dev/null"))
     yield made
     made.close()
 
@@ -99,6 +101,22 @@ def test_the_engines_ports_are_filled(adapter: KernelAdapter) -> None:
     finder: ports.Finder = Finder(cookie_of=adapter.cookie_of)
     assert kernel is adapter
     assert finder.own().cookie == netns.cookie_of()
+
+
+def test_a_module_that_was_unloaded_is_not_asked_for(module: Module, tmp_path: Path) -> None:
+    """The kernel would load it again."""
+    there = tmp_path / "graft"
+    client = Client(module, os.open("/dev/null", os.O_RDONLY))  # type: ignore[arg-type]
+    adapter = KernelAdapter(client, there)
+    with pytest.raises(ModuleNotLoadedError):
+        adapter.info()
+    with pytest.raises(ModuleNotLoadedError):
+        adapter.claim()
+    assert module.commands == []
+    there.touch()
+    adapter.info()
+    assert module.commands == [Command.INFO_GET]
+    adapter.close()
 
 
 def test_steps_are_requests_in_order(module: Module, adapter: KernelAdapter) -> None:

@@ -38,10 +38,12 @@ TOOLS = (
     "make",
     "mktemp",
     "musl-gcc",
+    "openssl",
     "pkg-config",
     "python3",
     "rm",
     "tail",
+    "unshare",
 )
 
 
