@@ -26,6 +26,7 @@ from graftd.api.call import Core
 from graftd.api.convert.socket import event_message
 from graftd.api.gate import Gate, Outcome
 from graftd.api.hub import Hub
+from graftd.api.node import remove_leftovers
 from graftd.api.pages import Pages
 from graftd.api.peer import Peer, Peers, SocketName
 from graftd.api.server import Limits as ServerLimits
@@ -173,12 +174,14 @@ class App:
         await self._run(engine.start)
         await self._run(self._watch, machine)
         await server.grpc.start()
-        stack.push_async_callback(server.stop, _GRACE_SECONDS)
         self._gate = server.gate
         acceptor = Acceptor(doors, private, self._peers, limits=_connections(self._config), refused=self._refused)
         self._acceptor = acceptor
-        acceptor.start()
+        # At the end: nobody comes in, who is connected is told why it ends, and then connections are closed.
         stack.push_async_callback(acceptor.close, 0.0)
+        stack.push_async_callback(server.stop, _GRACE_SECONDS)
+        stack.callback(acceptor.stop)
+        acceptor.start()
         await self._serve_metrics(stack)
         stack.push_async_callback(self._end_tasks)
         stack.enter_context(self._reading(machine))
@@ -192,6 +195,7 @@ class App:
 
     def _open_engine(self, machine: Machine) -> Engine:
         section = self._config.store
+        remove_leftovers(section.path.parent)
         store = Store.open(
             section.path,
             limits=Limits(
@@ -259,9 +263,10 @@ class App:
             interval = self._config.reconcile.interval_seconds
             await asyncio.sleep(min(interval, _MODULE_SECONDS) if degraded else interval)
             passes += 1
-            await self._run(self._engine.tick, whole=passes % _WHOLE_EVERY == 0)
-            self._metrics.reconcile_runs.add()
-            await self._run(self._watch, machine)
+            with self._going_on():
+                await self._run(self._engine.tick, whole=passes % _WHOLE_EVERY == 0)
+                self._metrics.reconcile_runs.add()
+                await self._run(self._watch, machine)
 
     async def _watchdog(self) -> None:
         """Tell systemd that the loop, the engine's thread and the store work."""
@@ -317,7 +322,8 @@ class App:
         selectors = await self._run(watcher.read)
         self._loop.add_reader(watcher.fileno(), self._seen, watcher)
         if selectors:
-            await self._run(self._engine.refresh, selectors)
+            with self._going_on():
+                await self._run(self._engine.refresh, selectors)
 
     def _heard(self, listener: Listener) -> None:
         heard = listener.receive()
@@ -343,7 +349,8 @@ class App:
             self._spawn(self._notice())
 
     async def _run_tick(self) -> None:
-        await self._run(self._engine.tick)
+        with self._going_on():
+            await self._run(self._engine.tick)
 
     async def _notice(self) -> None:
         """What was heard while the engine was busy is looked at together."""
@@ -352,7 +359,16 @@ class App:
             found, self._generations = self._generations, {}
             return found
 
-        await self._run(lambda: self._engine.noticed(take()))
+        with self._going_on():
+            await self._run(lambda: self._engine.noticed(take()))
+
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """What fails of the work that nobody asked for is logged; the next pass tries again."""
+        try:
+            yield
+        except GraftError as error:
+            self._log.error("store and kernel were not compared", detail=str(error))
 
     # The configuration, read anew
 

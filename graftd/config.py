@@ -176,7 +176,7 @@ class ServerSection:
         Path, Key(_SOCKET, "Made where systemd hands over no socket 'read-only'.", restart=True)
     ] = Path("/run/graftd/read-only.sock")
     max_connections: Annotated[
-        int, Key(Whole(1, 65536), "Connections to the unix sockets at once. One more is closed at once.")
+        int, Key(Whole(2, 65536), "Connections to the unix sockets at once. One more is closed at once.")
     ] = 2048
     max_connections_per_user: Annotated[
         int, Key(Whole(1, 65536), "Of them, those of one user; the admin socket's do not count.")

@@ -165,7 +165,13 @@ class BackupDamagedError(StoreError):
 
 
 class StoreVersionError(StoreError):
-    """The database is a newer graftd's, or another program's."""
+    """The database is a newer graftd's, or another program's. schema_version: what it has, 0 of another
+    program's. supported: the newest that this graftd knows."""
+
+    def __init__(self, message: str, *, schema_version: int = 0, supported: int = 0) -> None:
+        super().__init__(message)
+        self.schema_version = schema_version
+        self.supported = supported
 
 
 class TablesClaimedError(KernelError):

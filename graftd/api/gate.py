@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from graft.v1 import errors_pb2, namespace_pb2
 from graftd.access import Role
 from graftd.api import status
 from graftd.api.access import METHODS, SOME
 from graftd.api.call import Call, Core
-from graftd.api.errors import RefusedError
+from graftd.api.errors import InvalidFieldsError, RefusedError, Violation
 from graftd.api.peer import Peer, Peers
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -24,7 +25,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A call that has ended. reason: "" where it was answered, else the ErrorReason. resource: what it was about, ""
+    """A call that has ended. reason: "" where it was answered, else the ErrorReason, or CANCELLED. resource: what it was about, ""
     for nothing in particular. seconds: it took."""
 
     method: str
@@ -47,13 +48,16 @@ class Witness(Protocol):
 class Gate(grpc.aio.ServerInterceptor):
     """Gives each method a Call in place of grpc's context. Of streams the beginning passes."""
 
-    def __init__(self, core: Core, peers: Peers, witness: Witness, *, most_pending: int) -> None:
-        """most_pending: calls, streams not among them, that may wait to be answered at a time."""
+    def __init__(self, core: Core, peers: Peers, witness: Witness, *, most_pending: int, most_bytes: int) -> None:
+        """most_pending: calls, streams not among them, that may wait to be answered at a time. most_bytes: of a
+        request."""
         self._core = core
         self._peers = peers
         self._witness = witness
         self.most_pending = most_pending
+        self.most_bytes = most_bytes
         self._pending = 0
+        self._changes: set[asyncio.Task[Any]] = set()
         self.refusal: RefusedError | None = None  # of every call, while graftd starts or ends
 
     async def intercept_service(
@@ -64,11 +68,10 @@ class Gate(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        method = handler_call_details.method
-        codec = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        name = handler_call_details.method
+        # Without a deserializer gRPC hands on bytes, and what is wrong with them is refused here as all else is.
+        codec = {"response_serializer": handler.response_serializer}
+        method = _Method(name, handler.request_deserializer)
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codec)
         if handler.stream_unary is not None:
@@ -77,49 +80,96 @@ class Gate(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codec)
         return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), **codec)
 
-    def _unary(self, method: str, act: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, Context], Any]:
-        async def answer(request: Any, context: Context) -> Any:
-            begun = time.monotonic()
-            call: Call | None = None
-            try:
-                if self._pending >= self.most_pending:
-                    raise RefusedError(
-                        errors_pb2.ERROR_REASON_OVERLOADED,
-                        f"{self._pending} requests wait, as many as the configuration allows: try again later",
-                    )
-                self._pending += 1
-                try:
-                    call = self._admit(method, request, context)
-                    message = await act(request, call)
-                finally:
-                    self._pending -= 1
-            except (grpc.aio.AbortError, asyncio.CancelledError):
-                raise
-            except Exception as error:  # noqa: BLE001 each is answered
-                await self._refuse(method, request, context, begun, error)
-            if call is not None and call.trailing:
-                context.set_trailing_metadata(tuple(call.trailing.items()))
-            self._tell(method, request, call.peer if call else None, begun)
+    def _unary(self, method: _Method, act: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, Context], Any]:
+        async def answer(raw: Any, context: Context) -> Any:
+            work = self._carry_out(method, act, raw, context)
+            if isinstance(raw, bytes) and is_change(method.name):
+                # Whoever asked may go away meanwhile: the change is made all the same, counted and told of.
+                task = asyncio.get_running_loop().create_task(work)
+                self._changes.add(task)
+                task.add_done_callback(self._changes.discard)
+                done = await asyncio.shield(task)
+            else:
+                done = await work
+            if isinstance(done, status.Refusal):
+                await status.abort(context, done)
+            message, trailing = done
+            if trailing:
+                context.set_trailing_metadata(tuple(trailing.items()))
             return message
 
         return answer
 
-    def _stream(
-        self, method: str, act: Callable[[Any, Call], AsyncIterator[Any]]
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-        async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
-            begun = time.monotonic()
+    async def _carry_out(
+        self, method: _Method, act: Callable[[Any, Call], Awaitable[Any]], raw: Any, context: Context
+    ) -> tuple[Any, dict[str, str]] | status.Refusal:
+        told = _Told(self, method.name, context)
+        try:
+            if self._pending >= self.most_pending:
+                raise RefusedError(
+                    errors_pb2.ERROR_REASON_OVERLOADED,
+                    f"{self._pending} requests wait, as many as the configuration allows: try again later",
+                )
+            self._pending += 1
             try:
-                call = self._admit(method, request, context)
+                told.request = request = self._parsed(method, raw)
+                call = self._admit(method.name, request, context)
+                message = await act(request, call)
+            finally:
+                self._pending -= 1
+        except asyncio.CancelledError:
+            told.cancelled()
+            raise
+        except Exception as error:  # noqa: BLE001 each is answered
+            return told.refused(error)
+        told.done()
+        return message, call.trailing
+
+    def _stream(
+        self, method: _Method, act: Callable[[Any, Call], AsyncIterator[Any]]
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        async def answer(raw: Any, context: Context) -> AsyncIterator[Any]:
+            told = _Told(self, method.name, context)
+            try:
+                told.request = request = self._parsed(method, raw)
+                call = self._admit(method.name, request, context)
+                _, namespace = scope_of(request)
                 async for message in act(request, call):
+                    # What the caller may do may have changed since the stream began.
+                    self._core.access.check(call.peer, method.name, namespace)
                     yield message
-            except (grpc.aio.AbortError, asyncio.CancelledError):
+            except grpc.aio.AbortError:
+                raise
+            except (asyncio.CancelledError, GeneratorExit):
+                told.cancelled()
                 raise
             except Exception as error:  # noqa: BLE001 each is answered
-                await self._refuse(method, request, context, begun, error)
-            self._tell(method, request, call.peer, begun)
+                await status.abort(context, told.refused(error))
+            told.done()
 
         return answer
+
+    def _parsed(self, method: _Method, raw: Any) -> Any:
+        """A request, or the stream of them. Raises RefusedError, InvalidFieldsError."""
+        if not isinstance(raw, bytes):
+            return self._each_parsed(method, raw)
+        if len(raw) > self.most_bytes:
+            raise RefusedError(
+                errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+                f"the request has {len(raw)} bytes, and the configuration allows {self.most_bytes}: send less at a "
+                "time, or raise server.max_message_bytes",
+                limit=self.most_bytes,
+            )
+        try:
+            return method.parse(raw)
+        except DecodeError:
+            raise InvalidFieldsError(
+                [Violation("", f"what came is no request of {method.name}: send the message that the contract names")]
+            ) from None
+
+    async def _each_parsed(self, method: _Method, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in raws:
+            yield self._parsed(method, raw)
 
     def _admit(self, method: str, request: Any, context: Context) -> Call:
         if self.refusal is not None:
@@ -129,31 +179,61 @@ class Gate(grpc.aio.ServerInterceptor):
         self._core.access.check(peer, method, namespace)
         return Call(self._core, method, peer, context)
 
-    async def _refuse(self, method: str, request: Any, context: Context, begun: float, error: Exception) -> None:
-        resource, _ = scope_of(request)
-        refusal = status.refusal_of(error, resource=resource)
+    def tell(self, outcome: Outcome) -> None:
+        self._witness.ended(outcome)
+
+    def peer_of(self, context: Context) -> Peer | None:
         try:
-            peer: Peer | None = self._peers.of(context)
-        except Exception:  # noqa: BLE001 the first error is the one that is told
-            peer = None
-        self._witness.ended(
+            return self._peers.of(context)
+        except RefusedError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """name: as gRPC has it. parse: makes a request of bytes; raises DecodeError."""
+
+    name: str
+    parse: Callable[[bytes], Any]
+
+
+class _Told:
+    """What is told of one call as it ends; made as it begins. request: None until it was parsed."""
+
+    def __init__(self, gate: Gate, method: str, context: Context) -> None:
+        self.request: Any = None
+        self._gate = gate
+        self._method = method
+        self._peer = gate.peer_of(context)
+        self._begun = time.monotonic()
+
+    def done(self) -> None:
+        self._tell("", "OK", "")
+
+    def cancelled(self) -> None:
+        """The caller went away, or graftd ends."""
+        self._tell("CANCELLED", "CANCELLED", "the call was cancelled before it was answered")
+
+    def refused(self, error: Exception) -> status.Refusal:
+        """How it is refused."""
+        refusal = status.refusal_of(error, resource=scope_of(self.request)[0])
+        self._tell(refusal.word, refusal.code.name, refusal.message, error if refusal.incident else None)
+        return refusal
+
+    def _tell(self, reason: str, code: str, message: str, error: BaseException | None = None) -> None:
+        self._gate.tell(
             Outcome(
-                method=method,
-                peer=peer,
-                resource=resource,
-                reason=refusal.word,
-                code=refusal.code.name,
-                message=refusal.message,
-                seconds=time.monotonic() - begun,
-                changes=is_change(method),
-                error=error if refusal.incident else None,
+                method=self._method,
+                peer=self._peer,
+                resource=scope_of(self.request)[0],
+                reason=reason,
+                code=code,
+                message=message,
+                seconds=time.monotonic() - self._begun,
+                changes=is_change(self._method),
+                error=error,
             )
         )
-        await status.abort(context, refusal)
-
-    def _tell(self, method: str, request: Any, peer: Peer | None, begun: float) -> None:
-        resource, _ = scope_of(request)
-        self._witness.ended(Outcome(method, peer, resource, "", "OK", "", time.monotonic() - begun, is_change(method)))
 
 
 def scope_of(request: Any) -> tuple[str, str | None]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -21,6 +23,8 @@ from graftd.api.call import Call, Core
 from graftd.api.convert import difference, namespace, node, values
 from graftd.api.errors import RefusedError, Violations
 from graftd.api.hub import Hub
+from graftd.api.status import refusal_of
+from graftd.errors import StoreError, StoreFullError, StoreReadOnlyError, StoreUnavailableError
 from graftd.model import Freeze, Table
 from graftd.reconcile import Difference, ModuleState, NodeEvent, ReconcileStatus, ResourceKind
 from graftd.store import CopyInfo, View
@@ -28,6 +32,7 @@ from graftd.store import CopyInfo, View
 _TOLD_MAX = 1000
 _PIECE = 1 << 20
 _MOST_BACKUP = 1 << 32
+_SCRATCH = ".transfer-"
 
 
 class NodeService:
@@ -61,7 +66,10 @@ class NodeService:
                 reconcile=_reconciled(engine.reconciled, bool(conditions)),
                 watchers=len(self._hub),
             )
-            engine.read(lambda view: self._add_store(view, status))
+            try:
+                engine.read(lambda view: self._add_store(view, status))
+            except StoreError as error:
+                _add_condition(status, error)
             status.store.size_bytes = _size(engine.store.path)
             return status
 
@@ -221,8 +229,39 @@ def _damaged(why: str) -> RefusedError:
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix=".transfer-", dir=folder) as path:
-        yield Path(path)
+    """A folder of its own below the store's. Raises a StoreError for what the file system refuses inside."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as path:
+            yield Path(path)
+    except OSError as error:
+        raise _scratch_failure(folder, error) from error
+
+
+def _scratch_failure(folder: Path, error: OSError) -> StoreError:
+    nothing = f"a copy of the store cannot be kept in {folder} ({error.strerror}), and nothing was changed"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(f"{nothing}: free some space there and repeat the request")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StoreReadOnlyError(
+            f"{nothing}: give the folder to the user that graftd runs as, and mount its file system writable"
+        )
+    return StoreUnavailableError(
+        f"{nothing}: see that the folder is there and that graftd may write files of that size"
+    )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what transfers left behind whose graftd was killed."""
+    for left in folder.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _add_condition(status: node_pb2.NodeStatus, error: StoreError) -> None:
+    """The store cannot be read; what else is known is told."""
+    refusal = refusal_of(error)
+    status.state = node_pb2.NODE_STATE_DEGRADED
+    if refusal.word not in {one.reason for one in status.conditions}:
+        status.conditions.add(reason=refusal.word, message=refusal.message, since=values.timestamp(datetime.now(UTC)))
 
 
 def _size(path: Path) -> int:

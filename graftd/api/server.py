@@ -16,6 +16,7 @@ from graft.v1 import (
     acl_pb2_grpc,
     endpoint_pb2,
     endpoint_pb2_grpc,
+    errors_pb2,
     namespace_pb2,
     namespace_pb2_grpc,
     node_pb2,
@@ -31,6 +32,7 @@ from graftd.api.acl import AclService
 from graftd.api.call import Core
 from graftd.api.convert import difference
 from graftd.api.endpoints import EndpointService
+from graftd.api.errors import RefusedError
 from graftd.api.gate import Gate, Witness
 from graftd.api.hub import Hub
 from graftd.api.namespaces import NamespaceService
@@ -60,11 +62,12 @@ class Server:
     """Everything that is served, until `stop`."""
 
     def __init__(self, core: Core, hub: Hub, peers: Peers, witness: Witness, *, limits: Limits, version: str) -> None:
-        self.gate = Gate(core, peers, witness, most_pending=limits.pending)
+        self.gate = Gate(core, peers, witness, most_pending=limits.pending, most_bytes=limits.message_bytes)
         self.grpc = grpc.aio.server(
             interceptors=[self.gate],
             options=[
-                ("grpc.max_receive_message_length", limits.message_bytes),
+                # What is a little too long is refused by the gate, which gives a reason; gRPC itself gives none.
+                ("grpc.max_receive_message_length", 2 * limits.message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
             ],
@@ -91,6 +94,9 @@ class Server:
 
     async def stop(self, grace: float) -> None:
         """End streams at once, and calls within so many seconds."""
+        self.gate.refusal = RefusedError(
+            errors_pb2.ERROR_REASON_SHUTTING_DOWN, "graftd is ending: repeat it when it is back"
+        )
         self._health.stop()
         self._hub.close()
         await self.grpc.stop(grace)

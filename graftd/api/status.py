@@ -220,6 +220,11 @@ def _not_ours(error: errors.NotOursError) -> Described:
     return errors_pb2.ERROR_REASON_NOT_OURS, {"resource": names.namespace(error.namespace), **metadata}
 
 
+def _too_new(error: errors.StoreVersionError) -> Described:
+    known: Metadata = {"schema_version": error.schema_version, "supported": error.supported}
+    return errors_pb2.ERROR_REASON_STORE_TOO_NEW, known if error.schema_version else {}
+
+
 def _only(reason: int, **attributes: str) -> Callable[[Any], Described]:
     """A reason that is always the same, with metadata taken from the error's attributes of those names."""
     return lambda error: (reason, {key: getattr(error, name) for key, name in attributes.items()})
@@ -261,7 +266,7 @@ TABLE: dict[type[errors.GraftError], Callable[[Any], Described]] = {
     errors.StoreBusyError: _only(errors_pb2.ERROR_REASON_STORE_BUSY),
     errors.StoreDamagedError: _only(errors_pb2.ERROR_REASON_STORE_DAMAGED),
     errors.BackupDamagedError: _only(errors_pb2.ERROR_REASON_BACKUP_DAMAGED),
-    errors.StoreVersionError: _only(errors_pb2.ERROR_REASON_STORE_TOO_NEW),
+    errors.StoreVersionError: _too_new,
 }
 
 
@@ -282,6 +287,8 @@ def refusal_of(error: BaseException, *, resource: str = "") -> Refusal:
         )
     if resource:
         metadata = {"resource": resource, **metadata}
+    if isinstance(error, errors.GraftError) and error.index is not None:
+        metadata = {**metadata, "index": error.index}
     violations, more = _violations(error)
     return Refusal(reason, _clean(str(error), _MESSAGE_MOST), _strings(metadata), violations, more)
 

@@ -117,7 +117,9 @@ def _check(database: Database, copy: Path, new_uid: Callable[[], str]) -> CopyIn
     if schema > len(_schema.MIGRATIONS):
         raise StoreVersionError(
             f"the backup {copy} has schema {schema}, and this graftd knows {len(_schema.MIGRATIONS)} at most: "
-            "restore it with the graftd that wrote it"
+            "restore it with the graftd that wrote it",
+            schema_version=schema,
+            supported=len(_schema.MIGRATIONS),
         )
     database.one("PRAGMA journal_mode = DELETE")
     database.run("PRAGMA synchronous = OFF")  # what becomes of it, a crash leaves nobody to ask

@@ -104,7 +104,9 @@ def check_version(database: Database) -> None:
         raise StoreVersionError(
             f"the database {database.path} has schema {version}, and this graftd knows {len(MIGRATIONS)} at most: "
             f"install the graftd that wrote it, or put the backup that was made before schema "
-            f"{len(MIGRATIONS) + 1} ({database.path.name}.v{len(MIGRATIONS)}.*.backup) in its place"
+            f"{len(MIGRATIONS) + 1} ({database.path.name}.v{len(MIGRATIONS)}.*.backup) in its place",
+            schema_version=version,
+            supported=len(MIGRATIONS),
         )
     (application,) = database.one("PRAGMA application_id")
     if not is_ours(database) and (application or version or tables(database)):

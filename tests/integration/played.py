@@ -83,8 +83,10 @@ class Tables:
 
     # What a test does
 
-    def add_namespace(self, name: str) -> int:
-        cookie, self._next = self._next, self._next + 1
+    def add_namespace(self, name: str, cookie: int = 0) -> int:
+        """cookie: of one that there is, which is played no more than its table; 0: one is made up."""
+        if not cookie:
+            cookie, self._next = self._next, self._next + 1
         self.namespaces[name] = cookie
         return cookie
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from integration import played
 
@@ -44,6 +47,7 @@ format = "json"
         self.kernel_path = folder / "kernel.sock"
         self._kernel: BaseProcess | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._logged = 0  # bytes, before the process that runs now
 
     def play_kernel(self, namespaces: list[str]) -> played.Remote:
         """A kernel in a process of its own, with these namespaces of ip netns."""
@@ -53,21 +57,55 @@ format = "json"
             remote.add_namespace(name)
         return remote
 
-    def start(self, environment: dict[str, str] | None = None, *, ready: bool = True) -> None:
-        command = [sys.executable, "-m", "integration.serve", os.fspath(self.config)]
+    def start(
+        self,
+        environment: dict[str, str] | None = None,
+        *,
+        ready: bool = True,
+        prefix: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """prefix: a command that runs the one that follows it."""
+        command = [*prefix, sys.executable, "-m", "integration.serve", os.fspath(self.config)]
         if self._kernel is not None:
             command.append(os.fspath(self.kernel_path))
-        path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "build/stubs", ROOT / "clients/python")))
+        self._run(command, environment or {}, pass_fds, ready=ready)
+
+    def start_real(self) -> None:
+        """As its unit starts it, with the kernel of this machine."""
+        self._run(self._real, {}, (), ready=True)
+
+    @property
+    def _real(self) -> list[str]:
+        return [sys.executable, "-m", "graftd", "--config", os.fspath(self.config)]
+
+    def _run(
+        self, command: Sequence[str], environment: dict[str, str], pass_fds: Sequence[int], *, ready: bool
+    ) -> None:
+        self._logged = len(self._said(0))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+                env=self._environment(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=pass_fds,
             )
         if ready:
             self.wait_ready()
+
+    def start_in_vain(self, *prefix: str) -> tuple[int, str]:
+        """As start_real, until it refuses; its exit status and what it said."""
+        done = subprocess.run(
+            [*prefix, *self._real],
+            env=self._environment({}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_START_SECONDS,
+        )
+        return done.returncode, done.stdout + done.stderr
 
     def wait_ready(self) -> None:
         assert self._process is not None
@@ -90,6 +128,7 @@ format = "json"
         assert status == -signal.SIGKILL, f"graftd ended with {status}: {self._said()!r}"
         self._process = None
         self.log.write_bytes(b"")
+        self._logged = 0
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -112,5 +151,25 @@ format = "json"
             self._kernel.terminate()
             self._kernel.join()
 
-    def _said(self) -> bytes:
-        return self.log.read_bytes() if self.log.exists() else b""
+    @property
+    def kernel_pid(self) -> int:
+        assert self._kernel is not None
+        assert self._kernel.pid is not None
+        return self._kernel.pid
+
+    def records(self, **wanted: object) -> list[dict[str, Any]]:
+        """What the process has logged, as far as it has these values."""
+        lines = self._said().splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"\n")]
+        return [one for one in found if wanted.items() <= one.items()]
+
+    @staticmethod
+    def _environment(more: dict[str, str]) -> dict[str, str]:
+        path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "build/stubs", ROOT / "clients/python")))
+        return {**os.environ, "PYTHONPATH": path, **more}
+
+    def _said(self, start: int | None = None) -> bytes:
+        """start: from this byte on; what the process that runs now said, unless it is given."""
+        if not self.log.exists():
+            return b""
+        return self.log.read_bytes()[self._logged if start is None else start :]

@@ -147,7 +147,11 @@ ERRORS: list[tuple[Exception, str, dict[str, str]]] = [
     (errors.StoreBusyError("busy"), "STORE_BUSY", {}),
     (errors.StoreDamagedError("bad"), "STORE_DAMAGED", {}),
     (errors.BackupDamagedError("bad"), "BACKUP_DAMAGED", {}),
-    (errors.StoreVersionError("new"), "STORE_TOO_NEW", {}),
+    (
+        errors.StoreVersionError("new", schema_version=3, supported=2),
+        "STORE_TOO_NEW",
+        {"schema_version": "3", "supported": "2"},
+    ),
 ]
 
 # Classes that others are derived from: what is of none of these is a defect.
