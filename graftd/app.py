@@ -295,8 +295,9 @@ class App:
                 self._spawn(self._watch_anew(machine, selectors))
 
     async def _watch_anew(self, machine: Machine, selectors: set[Selector]) -> None:
-        await self._run(self._watch, machine)
-        await self._run(self._engine.refresh, selectors)  # what became of them before they were watched
+        with self._going_on():
+            await self._run(self._watch, machine)
+            await self._run(self._engine.refresh, selectors)  # what became of them before they were watched
 
     @contextlib.contextmanager
     def _reading(self, machine: Machine) -> Iterator[None]:
