@@ -46,6 +46,8 @@ from graftd.api.watch import WatchService
 _FILES = (acl_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2, socket_pb2, watch_pb2)
 _STANDARD = (health_pb2, reflection_pb2, alpha_pb2)
 
+_UNTAKEN_MAX = 50_000
+
 # The full names of graftd's own services.
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 
@@ -69,6 +71,10 @@ class Server:
                 # What is a little too long is refused by the gate, which gives a reason; gRPC itself gives none.
                 ("grpc.max_receive_message_length", 2 * limits.message_bytes),
                 ("grpc.max_send_message_length", -1),
+                # Calls that came and that Python has not taken yet. gRPC cancels those beyond, without a word, and
+                # already some of 1000; the gate says OVERLOADED.
+                ("grpc.server.max_pending_requests", _UNTAKEN_MAX),
+                ("grpc.server.max_pending_requests_hard_limit", _UNTAKEN_MAX),
                 ("grpc.so_reuseport", 0),
             ],
         )

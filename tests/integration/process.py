@@ -86,7 +86,7 @@ format = "json"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                env=self._environment(environment),
+                env=self.environment(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -99,7 +99,7 @@ format = "json"
         """As start_real, until it refuses; its exit status and what it said."""
         done = subprocess.run(
             [*prefix, *self._real],
-            env=self._environment({}),
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -164,9 +164,9 @@ format = "json"
         return [one for one in found if wanted.items() <= one.items()]
 
     @staticmethod
-    def _environment(more: dict[str, str]) -> dict[str, str]:
+    def environment(more: dict[str, str] | None = None) -> dict[str, str]:
         path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "build/stubs", ROOT / "clients/python")))
-        return {**os.environ, "PYTHONPATH": path, **more}
+        return {**os.environ, "PYTHONPATH": path, **(more or {})}
 
     def _said(self, start: int | None = None) -> bytes:
         """start: from this byte on; what the process that runs now said, unless it is given."""

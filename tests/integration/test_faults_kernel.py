@@ -64,7 +64,7 @@ def test_without_the_module(bed: Bed) -> None:
     answer = refused(bed.api.create, "absent", "refused")
     assert (answer.code, answer.reason) == (_UNAVAILABLE, "MODULE_NOT_LOADED")
     assert "modprobe graft" in answer.message
-    assert refused(bed.api.register, "another", "ns1").reason == "MODULE_NOT_LOADED"
+    assert refused(bed.api.register, "another", "ns19").reason == "MODULE_NOT_LOADED"
     assert refused(bed.api.node.Reconcile, node_pb2.ReconcileRequest()).reason == "MODULE_NOT_LOADED"
     assert refused(bed.api.node.Freeze, node_pb2.FreezeRequest()).reason == "MODULE_NOT_LOADED"
     assert bed.api.names("absent") == ["before"]
@@ -95,6 +95,17 @@ def _until(watch: object, last: int) -> list[object]:
             break
     watch.cancel()  # type: ignore[attr-defined]
     return found
+
+
+def test_first_change_without_the_module(bed: Bed) -> None:
+    """Nothing has told graftd that the module is gone, and the change is refused all the same."""
+    bed.api.register("first", "ns1")
+    for number in range(4):
+        bed.kernel.load(False)
+        assert refused(bed.api.create, "first", f"ep-{number}").reason == "MODULE_NOT_LOADED"
+        bed.kernel.load(True)
+        bed.api.create("first", f"after-{number}")
+    assert bed.api.names("first") == [f"after-{number}" for number in range(4)]
 
 
 def test_started_without_the_module(tmp_path: Path) -> None:
