@@ -24,6 +24,10 @@ T = TypeVar("T")
 _PIECE = 1000  # changes in one message of a Watch
 
 
+class HistoryChangedError(GraftError):
+    """The store was replaced: what a Watch has told is of another history."""
+
+
 class Told(NamedTuple):
     """A change as watchers are told of it, with what they choose by."""
 
@@ -265,9 +269,7 @@ class Hub:
                 stream.put(message)
 
     def _end_watchers(self) -> None:
-        error = RefusedError(
-            errors_pb2.ERROR_REASON_HISTORY_CHANGED, "the store was replaced by a backup: list everything anew"
-        )
+        error = HistoryChangedError()
         for watcher in self._watchers:
             watcher.end(error)
 

@@ -11,7 +11,7 @@ from graftd.api import names
 from graftd.api.call import Call, Core
 from graftd.api.convert import values
 from graftd.api.errors import RefusedError, Violations
-from graftd.api.hub import Commit, Hub, Told, commits, pieces
+from graftd.api.hub import Commit, HistoryChangedError, Hub, Told, commits, pieces
 from graftd.store import Snapshot
 
 _QUIET_SECONDS = 30.0
@@ -31,11 +31,7 @@ class WatchService:
         with self._hub.watcher() as watcher:
             history, newest = await call.read(lambda view: (view.history_id, view.revision))
             if request.history_id and request.history_id != history:
-                raise RefusedError(
-                    errors_pb2.ERROR_REASON_HISTORY_CHANGED,
-                    "that revision is of another history, from before a backup was restored: list everything anew",
-                    history_id=history,
-                )
+                raise _other_history(history)
             told = newest if after is None else after
             yield watch_pb2.WatchResponse(revision=told, history_id=history)
             async for commit in self._past(after, newest, parent):
@@ -43,7 +39,10 @@ class WatchService:
                     yield message
             told = max(told, newest)
             while True:
-                next_commit = await watcher.next(_QUIET_SECONDS)
+                try:
+                    next_commit = await watcher.next(_QUIET_SECONDS)
+                except HistoryChangedError:
+                    raise _other_history(await call.read(lambda view: view.history_id)) from None
                 if next_commit is None:
                     told = max(told, self._hub.revision)
                     yield watch_pb2.WatchResponse(revision=told, history_id=history)
@@ -86,6 +85,14 @@ def _read(request: watch_pb2.WatchRequest) -> tuple[str, int | None]:
         found.add("after_revision", f"{after} is negative: revisions go from 0")
     found.check()
     return parent, after
+
+
+def _other_history(history: str) -> RefusedError:
+    return RefusedError(
+        errors_pb2.ERROR_REASON_HISTORY_CHANGED,
+        "that revision is of another history, from before a backup was restored: list everything anew",
+        history_id=history,
+    )
 
 
 def _messages(commit: Commit, wanted: Callable[[Told], bool], history: str) -> list[watch_pb2.WatchResponse]:

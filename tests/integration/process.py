@@ -138,6 +138,15 @@ format = "json"
         self._process = None
         return status
 
+    def reload(self) -> None:
+        """SIGHUP, and what the configuration says now holds."""
+        before = len(self.records(event_kind="CONFIGURATION_RELOADED"))
+        os.kill(self.pid, signal.SIGHUP)
+        until = time.monotonic() + _START_SECONDS
+        while len(self.records(event_kind="CONFIGURATION_RELOADED")) == before:
+            assert time.monotonic() < until, f"the configuration was not read anew: {self._said()!r}"
+            time.sleep(0.01)
+
     @property
     def pid(self) -> int:
         assert self._process is not None

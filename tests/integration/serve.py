@@ -4,6 +4,7 @@
 KERNEL: the socket of `played.start`; without it the kernel is played in this process, and answers at once.
 GRAFTD_KILL=NAME:N kills the process at the Nth time that it comes to the failpoint NAME; NAME alone at the first.
 GRAFTD_NEWER_SCHEMA=1: the store has one migration more than it has.
+GRAFTD_QUIET_SECONDS=S: how often a Watch says how far it is while nothing happens.
 GRAFTD_PLAYED_NAMESPACES=N: namespaces of ip netns, ns0 and on, that the kernel of this process has.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from graftd import log
+from graftd.api import watch
 from graftd.app import App, Machine
 from graftd.config import Config
 from graftd.ports import Kernel
@@ -40,6 +42,7 @@ def _failpoint() -> Callable[[str], None]:
 
 
 def main() -> None:
+    watch._QUIET_SECONDS = float(os.environ.get("GRAFTD_QUIET_SECONDS", watch._QUIET_SECONDS))
     if os.environ.get("GRAFTD_NEWER_SCHEMA"):
         _schema.MIGRATIONS = (*_schema.MIGRATIONS, ("CREATE TABLE newer (id INTEGER PRIMARY KEY) STRICT",))
     config = Config.load(Path(sys.argv[1]))
