@@ -72,12 +72,20 @@ class ReflectionService:
             case "file_by_filename":
                 self._file(response, self._pool.FindFileByName, request.file_by_filename)
             case "file_containing_symbol":
-                self._file(response, self._pool.FindFileContainingSymbol, request.file_containing_symbol)
+                self._file(response, self._containing, request.file_containing_symbol)
             case "all_extension_numbers_of_type":
                 response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
             case _:
                 response.error_response.error_code = grpc.StatusCode.NOT_FOUND.value[0]
                 response.error_response.error_message = "there is no such extension: graftd has none"
+
+    def _containing(self, symbol: str) -> Any:
+        """Raises KeyError."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:  # not every pool goes by the names of methods
+            service, _, method = symbol.rpartition(".")
+            return self._pool.FindServiceByName(service).methods_by_name[method].containing_service.file
 
     def _file(self, response: Any, find: Callable[[str], Any], name: str) -> None:
         try:
