@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
+from graftd.api import names
+from graftd.api.denials import PolicyDeniedError
 from graftd.api.policy import Bounds
 from graftd.model import AclRule, Change, ChangeKind, EndpointRecord, NamespaceRecord, Record, Rule, RuleRecord
 from graftd.store import ALL, Transaction
@@ -50,7 +53,8 @@ def _check_content(transaction: Transaction, name: str, changes: list[Change], b
         return
     for change in changes:
         if change.kind is not ChangeKind.DELETED:
-            _check_one(change.record, bounds)
+            with _about(change.record):
+                _check_one(change.record, bounds)
     if any(isinstance(one.record, EndpointRecord) and one.kind is ChangeKind.CREATED for one in changes):
         bounds.check_count(transaction.count_endpoints(name))
     if bounds.closes:
@@ -76,7 +80,21 @@ def _check_closed(transaction: Transaction, name: str, changes: list[Change], bo
         named = {one.record.value.endpoint.name for one in changes if isinstance(one.record, EndpointRecord)}
         records = [one for one in map(partial(transaction.find_endpoint, name), named) if one is not None]
     for record in records:
-        bounds.check_closed(record.value.endpoint, acl)
+        with _about(record):
+            bounds.check_closed(record.value.endpoint, acl)
+
+
+@contextmanager
+def _about(record: Record) -> Iterator[None]:
+    """A denial from inside names this resource."""
+    try:
+        yield
+    except PolicyDeniedError as error:
+        if isinstance(record, EndpointRecord):
+            endpoint = record.value.endpoint.name
+            error.endpoint = endpoint
+            error.metadata["resource"] = names.child(record.namespace, names.Collection.ENDPOINTS, endpoint)
+        raise
 
 
 def _is_acl(record: Record) -> bool:

@@ -26,7 +26,10 @@ class PermissionDeniedError(RefusedError):
 
 class PolicyDeniedError(RefusedError):
     """The namespace's policy does not allow it. policy: its name, "" where no policy covers the namespace.
-    field: what of the resource is at fault, as the contract names it."""
+    field: what of the resource is at fault, as the contract names it. endpoint: the name of the one that it is about,
+    where it is one."""
+
+    endpoint = ""
 
     def __init__(self, policy: str, field: str, message: str) -> None:
         super().__init__(errors_pb2.ERROR_REASON_POLICY_DENIED, message, policy=policy, field=field)

@@ -9,6 +9,7 @@ from graft.v1 import endpoint_pb2
 from graftd.api import masks, names, pages
 from graftd.api.call import Call, Core, Page, at_index, has_labels, walk
 from graftd.api.convert import content, endpoint
+from graftd.api.denials import PolicyDeniedError
 from graftd.api.errors import Violations
 from graftd.errors import StepRefusedError
 from graftd.model import Counters, EndpointRecord, TargetedEndpoint
@@ -115,7 +116,7 @@ class EndpointService:
 
         try:
             return await call.change(request, endpoint_pb2.BatchCreateEndpointsResponse, act)
-        except StepRefusedError as error:
+        except (StepRefusedError, PolicyDeniedError) as error:
             places = {value.endpoint.name: index for index, value in enumerate(wanted)}
             with at_index(places.get(error.endpoint)):
                 raise

@@ -14,11 +14,17 @@ from google.protobuf.message import DecodeError
 
 from graft.v1 import errors_pb2, namespace_pb2
 from graftd.access import Role
-from graftd.api import status
+from graftd.api import names, status
 from graftd.api.access import METHODS, SOME
 from graftd.api.call import Call, Core
 from graftd.api.errors import InvalidFieldsError, RefusedError, Violation
 from graftd.api.peer import Peer, Peers
+
+_NEW_IDS = {
+    "endpoint_id": names.Collection.ENDPOINTS,
+    "rule_id": names.Collection.RULES,
+    "acl_rule_id": names.Collection.ACL_RULES,
+}
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -26,7 +32,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A call that has ended. reason: "" where it was answered, else the ErrorReason, or CANCELLED. resource: what it was about, ""
-    for nothing in particular. seconds: it took."""
+    for nothing in particular. message: why it was not answered, or what the caller said that it is for. seconds: it
+    took."""
 
     method: str
     peer: Peer | None
@@ -208,7 +215,8 @@ class _Told:
         self._begun = time.monotonic()
 
     def done(self) -> None:
-        self._tell("", "OK", "")
+        # What a freeze is for is said to be in the audit record.
+        self._tell("", "OK", str(getattr(self.request, "reason", "")))
 
     def cancelled(self) -> None:
         """The caller went away, or graftd ends."""
@@ -254,7 +262,7 @@ def _resource(request: Any) -> str | None:
         return ""
     for field in ("parent", "name"):
         if hasattr(request, field):
-            return str(getattr(request, field))
+            return str(getattr(request, field)) + _child(request)
     if hasattr(request, "namespace_id"):
         return f"namespaces/{request.namespace_id}"
     for field in ("namespace", "endpoint", "rule", "acl_rule"):
@@ -264,6 +272,14 @@ def _resource(request: Any) -> str | None:
         if value is not None:
             return str(value.name)
     return None
+
+
+def _child(request: Any) -> str:
+    """What a create adds to its parent's name, as far as the request says."""
+    for field, collection in _NEW_IDS.items():
+        if new_id := getattr(request, field, ""):
+            return f"/{collection.value}/{new_id}"
+    return ""
 
 
 def is_change(method: str) -> bool:

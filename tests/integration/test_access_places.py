@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Callers inside of other network namespaces: what they may do is what their namespace may, whoever they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from integration import played
+from integration.api import Api, batch
+from integration.caller import METHODS
+from integration.process import Graftd
+
+_OWN = {"/graft.v1.EndpointService/GetEndpoint", "/graft.v1.EndpointService/ListEndpoints"}
+_ROLES = """
+[[roles]]
+role = "admin"
+uids = [0]
+
+[[roles]]
+role = "viewer"
+client_namespaces = ["bound"]
+namespaces = ["bound", "other"]
+"""
+
+
+class Bed(NamedTuple):
+    graftd: Graftd
+    api: Api
+    kernel: played.Remote
+
+
+class Inside:
+    """A process in a network namespace of its own. cookie: of that one."""
+
+    def __init__(self, graftd: Graftd, *unshare: str) -> None:
+        self.sockets = [f"unix:{graftd.run}/{name}.sock" for name in ("admin", "graftd", "read-only")]
+        self.process = subprocess.Popen(
+            ["unshare", *unshare, sys.executable, "-m", "integration.caller", *self.sockets],
+            env=Graftd.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.cookie = int(self._line())
+        assert self.cookie != played.OWN_COOKIE
+
+    def calls(self, namespace: str) -> list[dict[str, Any]]:
+        """For each socket, what becomes of each method that is called about a namespace."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{namespace}\n")
+        self.process.stdin.flush()
+        return [json.loads(self._line()) for _ in self.sockets]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    graftd = Graftd(tmp_path_factory.mktemp("places"), _ROLES)
+    kernel = graftd.play_kernel(["elsewhere"])
+    graftd.start()
+    try:
+        with Api(graftd.target) as api:
+            api.register("other", "elsewhere")
+            api.endpoints.BatchCreateEndpoints(batch("other", ["e"]))
+            yield Bed(graftd, api, kernel)
+        assert graftd.stop() == 0
+        assert "Traceback" not in graftd.log.read_text()
+    finally:
+        kernel.close()
+        graftd.close()
+
+
+@pytest.fixture(params=[("--net",), ("--user", "--map-root-user", "--net")], ids=["root", "root-of-a-user-namespace"])
+def inside(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Inside]:
+    found = Inside(bed.graftd, *request.param)
+    yield found
+    found.end()
+
+
+def _allowed(calls: dict[str, Any]) -> set[str]:
+    for method, (code, reason, message) in calls.items():
+        if code != "OK":
+            assert (code, reason) == ("PERMISSION_DENIED", "ROLE_REQUIRED"), f"{method}: {message}"
+    return {method for method, (code, _, _) in calls.items() if code == "OK"}
+
+
+def test_namespace_that_graftd_does_not_know(bed: Bed, inside: Inside) -> None:
+    """Root of it may do nothing, by any socket."""
+    for calls in inside.calls("other"):
+        assert set(calls) == set(METHODS)
+        assert _allowed(calls) == set()
+        assert {message for _, _, message in calls.values()} == {
+            "the caller is in a network namespace that graftd does not know: register it, or call from graftd's own"
+        }
+
+
+def test_own_endpoints_and_nothing_else(bed: Bed, inside: Inside, request: pytest.FixtureRequest) -> None:
+    name = f"own-{len(bed.kernel.namespaces)}"
+    bed.kernel.add_namespace(name, inside.cookie)
+    bed.api.register(name)
+    bed.api.endpoints.BatchCreateEndpoints(batch(name, ["e"]))
+    for calls in inside.calls(name):
+        assert _allowed(calls) == _OWN
+        assert f"a process inside of the namespace '{name}' may get and list its endpoints alone" in str(
+            calls["/graft.v1.EndpointService/DeleteEndpoint"]
+        )
+    for calls in inside.calls("other"):
+        assert _allowed(calls) == set()
+    # Of all that it may see, a list tells.
+    for calls in inside.calls("-"):
+        assert calls["/graft.v1.EndpointService/ListEndpoints"][0] == "OK"
+        assert _allowed({method: one for method, one in calls.items() if one[1] != "INVALID_FIELD"}) == {
+            "/graft.v1.EndpointService/ListEndpoints"
+        }
+
+
+def test_role_of_a_namespace(bed: Bed) -> None:
+    """What is bound to a namespace holds for those inside; they are no admins for being root."""
+    found = Inside(bed.graftd, "--net")
+    try:
+        bed.kernel.add_namespace("bound", found.cookie)
+        bed.api.register("bound")
+        bed.api.endpoints.BatchCreateEndpoints(batch("bound", ["e"]))
+        for calls in found.calls("other"):
+            reading = {method for method, one in calls.items() if one[0] != "PERMISSION_DENIED"}
+            assert "/graft.v1.NamespaceService/ExportNamespace" in reading
+            assert "/graft.v1.WatchService/Watch" in reading
+            changing = [one for one in reading if one.rpartition("/")[2].startswith(("Create", "Delete", "Update"))]
+            assert not changing
+            assert "/graft.v1.NodeService/GetStatus" not in reading
+        # Audited: who, from where, what, and what became of it.
+        records = bed.graftd.records(audit=1, outcome="refused", who_netns=found.cookie, where="admin")
+        assert {one["method"] for one in records} == {
+            method for method in METHODS if method not in reading and method in {one["method"] for one in records}
+        }
+        record = next(one for one in records if one["method"].endswith("/DeleteEndpoint"))
+        assert record["who_pid"] == found.process.pid
+        assert record["who_uid"] == 0
+        assert record["resource"] == "namespaces/other/endpoints/e"
+        assert record["reason"] == "ROLE_REQUIRED"
+        assert record["level"] == "warning"
+    finally:
+        found.end()
