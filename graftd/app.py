@@ -112,6 +112,7 @@ class App:
         self._executor = ThreadPoolExecutor(1, "engine")
         self._notifier = Notifier.from_environment()
         self._metrics = metrics.Metrics()
+        self._serving = False
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._generations: dict[int, int] = {}
@@ -148,6 +149,10 @@ class App:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         """Everything, in order; the stack undoes it in the opposite one."""
+        # Until the very end: a second signal must not cut off what the first one began.
+        for number, handle in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self._hang_up)):
+            self._loop.add_signal_handler(number, handle)
+            stack.callback(self._loop.remove_signal_handler, number)
         machine = self._machine
         if machine is None:
             machine = self._machine = await self._run(Machine.real, self._config)
@@ -187,11 +192,7 @@ class App:
         stack.enter_context(self._reading(machine))
         self._spawn(self._ticking(machine))
         self._spawn(self._watchdog())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.stop)
-            stack.callback(self._loop.remove_signal_handler, number)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        stack.callback(self._loop.remove_signal_handler, signal.SIGHUP)
+        self._serving = True
 
     def _open_engine(self, machine: Machine) -> Engine:
         section = self._config.store
@@ -373,8 +374,9 @@ class App:
 
     # The configuration, read anew
 
-    def _reload_soon(self) -> None:
-        self._spawn(self._reload())
+    def _hang_up(self) -> None:
+        if self._serving and not self._stopping.is_set():
+            self._spawn(self._reload())
 
     async def _reload(self) -> None:
         self._tell(self._notifier.reloading)

@@ -131,9 +131,14 @@ format = "json"
         self._logged = 0
 
     def stop(self) -> int:
-        """SIGTERM; the exit status."""
+        """SIGTERM, and wait_end."""
         assert self._process is not None
         self._process.terminate()
+        return self.wait_end()
+
+    def wait_end(self) -> int:
+        """The exit status."""
+        assert self._process is not None
         status = self._process.wait(30)
         self._process = None
         return status
