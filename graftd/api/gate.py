@@ -31,9 +31,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A call that has ended. reason: "" where it was answered, else the ErrorReason, or CANCELLED. resource: what it was about, ""
-    for nothing in particular. message: why it was not answered, or what the caller said that it is for. seconds: it
-    took."""
+    """A call that has ended. reason: "" where it was answered, else the ErrorReason, or CANCELLED. resource: what it
+    was about, "" for nothing in particular. message: why it was not answered, or what the caller said that it is for.
+    seconds: it took."""
 
     method: str
     peer: Peer | None

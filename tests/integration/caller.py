@@ -39,7 +39,7 @@ _INSIDE = {"Endpoint": "/endpoints/e", "AclRule": "/aclRules/a", "Rule": "/rules
 def request_of(name: str, namespace: str) -> Any:
     """A request about a namespace, or about what is in it by these names, as far as the method takes one."""
     method = METHODS[name]
-    request = message_class(method.input_type)()
+    request: Any = message_class(method.input_type)()
     fields = method.input_type.fields_by_name
     inside = next((part for word, part in _INSIDE.items() if method.name.endswith(word)), "")
     if "parent" in fields:

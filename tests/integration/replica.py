@@ -54,7 +54,7 @@ class Replica:
                 with Api(self._target) as api:
                     self._follow(api)
             except grpc.RpcError as error:
-                if error.code() not in _ENDS:  # type: ignore[attr-defined]
+                if error.code() not in _ENDS:
                     self.wrong.append(f"the stream ended with {error}")
             self.resumed += 1
 

@@ -102,9 +102,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     _certificate(folder, "authority", "somebody", "subjectAltName=DNS:operator.example")
     _certificate(folder, "authority", "nobody", "subjectAltName=DNS:other.example")
     _certificate(folder, "stranger-authority", "stranger", "subjectAltName=DNS:operator.example")
-    graftd = Graftd(
-        folder / "graftd" if (folder / "graftd").mkdir() is None else folder, _ROLES.format(port=port, folder=folder)
-    )
+    (folder / "graftd").mkdir()
+    graftd = Graftd(folder / "graftd", _ROLES.format(port=port, folder=folder))
     kernel = graftd.play_kernel([f"ns{number}" for number in range(8)])
     graftd.start()
     try:
@@ -274,17 +273,16 @@ def test_audit_records(bed: Bed) -> None:
     bed.admin.node.Unfreeze(node_pb2.UnfreezeRequest())
     assert bed.admin.status().store.revision == revision + 2
     create = "/graft.v1.EndpointService/CreateEndpoint"
+    eventually(lambda: bed.audited(method="/graft.v1.NodeService/Unfreeze"))  # all before it are written
     for resource, outcome, reason in (
         ("namespaces/web-3/endpoints/audited", "done", ""),
         ("namespaces/web-3/endpoints/audited", "failed", "ENDPOINT_EXISTS"),
         ("namespaces/web-3/endpoints/audited-2", "refused", "POLICY_DENIED"),
         ("namespaces/other/endpoints/audited", "refused", "ROLE_REQUIRED"),
     ):
-        (record,) = eventually(
-            lambda of=(resource, outcome, reason): bed.audited(
-                method=create, resource=of[0], outcome=of[1], reason=of[2], where="read-write", who_pid=os.getpid()
-            )[-1:]
-        )
+        wanted = {"method": create, "resource": resource, "outcome": outcome, "reason": reason, "where": "read-write"}
+        (record,) = bed.audited(**wanted)
+        assert record["who_pid"] == os.getpid()
         assert record["who_uid"] == 0
         assert record["who_netns"] == played.OWN_COOKIE
         assert bool(record["detail"]) == (outcome != "done")

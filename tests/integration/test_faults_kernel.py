@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -87,13 +87,13 @@ def test_without_the_module(bed: Bed) -> None:
     check_kernel(bed.api)
 
 
-def _until(watch: object, last: int) -> list[object]:
-    found: list[object] = []
-    for response in watch:  # type: ignore[attr-defined]
+def _until(watch: Any, last: int) -> list[Any]:
+    found: list[Any] = []
+    for response in watch:
         found += response.events
         if any(event.kind == last for event in response.events):
             break
-    watch.cancel()  # type: ignore[attr-defined]
+    watch.cancel()
     return found
 
 

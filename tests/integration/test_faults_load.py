@@ -30,7 +30,7 @@ _PENDING = 64
 _CONNECTIONS = 40
 _MESSAGE_BYTES = 65536
 _GROWTH_KIB = 150 * 1024
-_CONFIGURATION = f"""
+_CONFIGURATION = """
 [reconcile]
 interval_seconds = 1
 """
@@ -154,7 +154,7 @@ def test_message_that_is_too_long(loaded: Loaded) -> None:
 def test_bytes_that_are_no_message(loaded: Loaded, method: str, kind: str) -> None:
     with grpc.insecure_channel(loaded.graftd.target) as channel:
         for data in (b"\xff\xff\xff", b"\x0a\x7fshort", b"\x00"):
-            call = getattr(channel, kind)(method, request_serializer=bytes, response_deserializer=bytes)
+            call: Any = getattr(channel, kind)(method, request_serializer=bytes, response_deserializer=bytes)
             answer = refused(call, data if kind.startswith("unary") else iter([data]), timeout=10)
             assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"), data
             assert method in answer.message
@@ -162,7 +162,7 @@ def test_bytes_that_are_no_message(loaded: Loaded, method: str, kind: str) -> No
 
 def test_method_that_there_is_not(loaded: Loaded) -> None:
     with grpc.insecure_channel(loaded.graftd.target) as channel:
-        call = channel.unary_unary("/graft.v1.EndpointService/Conjure")
+        call: Any = channel.unary_unary("/graft.v1.EndpointService/Conjure")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

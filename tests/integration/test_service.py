@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""graftd as systemd runs it: what it tells, when the watchdog is fed, reloads, sockets that are handed over, its end."""
+"""graftd as systemd runs it: what it tells, the watchdog, reloads, sockets that are handed over, its end."""
 
 from __future__ import annotations
 
