@@ -33,7 +33,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Outcome:
     """A call that has ended. reason: "" where it was answered, else the ErrorReason, or CANCELLED. resource: what it
     was about, "" for nothing in particular. message: why it was not answered, or what the caller said that it is for.
-    seconds: it took."""
+    seconds: it took, None for a stream."""
 
     method: str
     peer: Peer | None
@@ -41,7 +41,7 @@ class Outcome:
     reason: str
     code: str
     message: str
-    seconds: float
+    seconds: float | None
     changes: bool
     error: BaseException | None = None
 
@@ -53,7 +53,7 @@ class Witness(Protocol):
 
 
 class Gate(grpc.aio.ServerInterceptor):
-    """Gives each method a Call in place of grpc's context. Of streams the beginning passes."""
+    """Gives each method a Call in place of grpc's context. What a stream tells passes as well."""
 
     def __init__(self, core: Core, peers: Peers, witness: Witness, *, most_pending: int, most_bytes: int) -> None:
         """most_pending: calls, streams not among them, that may wait to be answered at a time. most_bytes: of a
@@ -136,7 +136,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self, method: _Method, act: Callable[[Any, Call], AsyncIterator[Any]]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def answer(raw: Any, context: Context) -> AsyncIterator[Any]:
-            told = _Told(self, method.name, context)
+            told = _Told(self, method.name, context, is_stream=True)
             try:
                 told.request = request = self._parsed(method, raw)
                 call = self._admit(method.name, request, context)
@@ -207,12 +207,12 @@ class _Method:
 class _Told:
     """What is told of one call as it ends; made as it begins. request: None until it was parsed."""
 
-    def __init__(self, gate: Gate, method: str, context: Context) -> None:
+    def __init__(self, gate: Gate, method: str, context: Context, *, is_stream: bool = False) -> None:
         self.request: Any = None
         self._gate = gate
         self._method = method
         self._peer = gate.peer_of(context)
-        self._begun = time.monotonic()
+        self._begun = None if is_stream else time.monotonic()
 
     def done(self) -> None:
         # What a freeze is for is said to be in the audit record.
@@ -237,7 +237,7 @@ class _Told:
                 reason=reason,
                 code=code,
                 message=message,
-                seconds=time.monotonic() - self._begun,
+                seconds=None if self._begun is None else time.monotonic() - self._begun,
                 changes=is_change(self._method),
                 error=error,
             )
