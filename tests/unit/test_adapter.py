@@ -115,7 +115,7 @@ def test_a_module_that_was_unloaded_is_not_asked_for(module: Module, tmp_path: P
     assert module.commands == []
     there.touch()
     adapter.info()
-    assert module.commands == [Command.INFO_GET]
+    assert module.commands == [Command.INFO_GET, Command.CLAIM]
     adapter.close()
 
 
