@@ -15,6 +15,7 @@ from service.place import HOST, PEER, Place, eventually, graftcli, graftcli_json
 from service.units import SERVICE, SOCKETS, pid, systemctl
 
 _BYTES = 1_500 * 2**20  # some 12 seconds of an emulated machine, and a few of a real one
+_ACCEPT = "import socket; socket.create_server(('', 5201)).accept()"
 _CONNECT = f"import socket; s = socket.create_connection(('{PEER}', 7), 10); print(s.getsockname()[0])"
 
 
@@ -66,15 +67,15 @@ def test_live_sockets_are_listed_watched_and_ended(place: Place) -> None:
     )
     try:
         time.sleep(3)
-        server = place.start("web", "graft", "--", "iperf3", "-s", output=subprocess.PIPE)
-        eventually(lambda: _listening("", 5201), "iperf3 listens on the host's stack")
+        server = place.start("web", "graft", "--", "python3", "-c", _ACCEPT)
+        eventually(lambda: _listening("", 5201), "the server listens on the host's stack")
         eventually(lambda: bool(graftcli_json("-n", "web", "list-sockets")), "the socket is listed")
         (found,) = graftcli_json("-n", "web", "list-sockets")
         assert found["endpoint"] == "ep-iperf"
         assert graftcli_json("-n", "web", "show-endpoint", "ep-iperf")["counters"]["active"] == 1
         assert status_of("graftcli", "-n", "web", "abort-sockets", "--endpoint", "ep-iperf", "--yes")[0] == 0
+        assert server.wait(60) != 0  # its accept fails
         assert not _listening("", 5201)
-        server.kill()
         eventually(lambda: not graftcli_json("-n", "web", "list-sockets"), "the socket went with its program")
     finally:
         watch.send_signal(signal.SIGINT)
