@@ -22,14 +22,15 @@ def _running() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _patience() -> Iterator[None]:
-    """A test that hangs fails."""
+def _patience(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that hangs fails. A file of long tests says PATIENCE, in seconds."""
+    seconds = getattr(request.module, "PATIENCE", _PATIENCE)
 
     def give_up(*_: Any) -> None:
-        raise TimeoutError(f"the test did not end within {_PATIENCE} s\n{journal()}")
+        raise TimeoutError(f"the test did not end within {seconds} s\n{journal()}")
 
     signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(_PATIENCE)
+    signal.alarm(seconds)
     yield
     signal.alarm(0)
 
