@@ -31,8 +31,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _OPTIONS = (
     ("grpc.default_authority", "localhost"),
     ("grpc.enable_http_proxy", 0),
+    # grpc.min_reconnect_backoff_ms stays 20 s: it is how long one attempt may take until graftd answers.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
     # An export is one message: 16,384 endpoints and 131,072 rules are 40 MB.
     ("grpc.max_receive_message_length", 256 << 20),
