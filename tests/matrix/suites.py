@@ -73,6 +73,13 @@ def unit_tests_of(release: str) -> Run:
     return run
 
 
+def integration_tests(folder: Path, log: IO[str]) -> Counts:
+    """Run the tests of graftd as a process, with the kernel played."""
+    report = folder / _REPORT
+    status = _call([str(CHECKOUT / ".venv/bin/pytest"), "-v", "tests/integration", f"--junitxml={report}"], log)
+    return _tested(report, status, f"pytest exited with status {status}")
+
+
 def guest_tests(guest: Guest, races: int = _RACES) -> Run:
     """Return a run of the tests of tests/guest in such a guest; each race is run ``races`` times."""
 
@@ -145,18 +152,17 @@ SUITES = {
     for suite in (
         Suite("check", "formatters, linters, types", host_command(sys.executable, "-m", "check")),
         Suite("unit", "what needs no kernel module", unit_tests),
+        Suite("integration", "graftd as a process, the kernel played", integration_tests),
         Suite("guest-debug", "kernel 6.12 with KASAN, lockdep and leak detection",
               guest_tests(Guest(kernel="debug", timeout=3300.0), _FEWER_RACES)),
         Suite("guest-6.1", "kernel 6.1 of Debian 12", guest_tests(Guest(suite="bookworm", timeout=2400.0))),
         Suite("guest-6.12", "kernel 6.12 of Debian 13", guest_tests(Guest(suite="trixie", timeout=2400.0))),
         Suite("guest-7.3", "kernel 7.3 of Debian 13's backports",
               guest_tests(Guest(suite="trixie-backports", timeout=2400.0), _FEWER_RACES)),
-        Suite("service", "graftd under systemd, on Debian 13", service_tests(Guest(service=True, timeout=2400.0)),
-              part_of_all=False),
+        Suite("service", "graftd under systemd, on Debian 13", service_tests(Guest(service=True, timeout=2400.0))),
         Suite("service-bookworm", "graftd under systemd, on Debian 12",
-              service_tests(Guest(suite="bookworm", service=True, timeout=2400.0)), part_of_all=False),
-        Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm"),
-              part_of_all=False),
+              service_tests(Guest(suite="bookworm", service=True, timeout=2400.0))),
+        Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm")),
         Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
