@@ -32,7 +32,7 @@ async def splice(front: socket.socket, back: socket.socket, buffer: memoryview) 
         for side, sock in zip(sides, (front, back), strict=True):
             await loop.connect_accepted_socket(partial(_identity, side), sock)
         for side in sides:
-            side.transport.resume_reading()
+            side.begin()
         await gone.wait()
     finally:
         for side, sock in zip(sides, (front, back), strict=True):
@@ -56,7 +56,20 @@ class _Side(asyncio.BufferedProtocol):
         self._is_back = is_back
         self._deadline: asyncio.TimerHandle | None = None
         self._connected = False
+        self._begun = False
+        self._early = bytearray()
         self.ended = False
+
+    def begin(self) -> None:
+        """The other side is there."""
+        self._begun = True
+        if self._early:
+            self.other.transport.write(bytes(self._early))
+            self._early.clear()
+        if self.ended:
+            self._pass_on_end()
+        else:
+            self.transport.resume_reading()
 
     def abort(self) -> None:
         if self._connected:
@@ -75,17 +88,26 @@ class _Side(asyncio.BufferedProtocol):
         self.transport = cast("asyncio.Transport", transport)
         self._connected = True
         self.transport.set_write_buffer_limits(high=WAITING_BYTES)
-        self.transport.pause_reading()  # until the other side is there
+        # Until the other side is there. Python before 3.11.4 reads all the same, since it begins after this call.
+        self.transport.pause_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         # A copy: from Python 3.12 on a transport keeps what it cannot send yet as it was given.
-        self.other.transport.write(bytes(self._buffer[:nbytes]))
+        data = bytes(self._buffer[:nbytes])
+        if self._begun:
+            self.other.transport.write(data)
+        else:
+            self._early += data
 
     def eof_received(self) -> bool:
         self.ended = True
+        return self._pass_on_end() if self._begun else True
+
+    def _pass_on_end(self) -> bool:
+        """Whether the transport is to stay."""
         if self.other.ended:
             self.other.finish()
             return False
