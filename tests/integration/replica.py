@@ -33,7 +33,7 @@ class Replica:
         self._namespace = namespace
         self._history = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._call: Any = None
 
     def start(self) -> None:

@@ -54,6 +54,15 @@ class Loaded:
         """Whether no connection is left."""
         return self.descriptors() <= self.idle
 
+    @contextlib.contextmanager
+    def kernel_that_waits(self) -> Iterator[None]:
+        """It answers nothing inside."""
+        os.kill(self.graftd.kernel_pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.graftd.kernel_pid, signal.SIGCONT)
+
     def connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(10)
@@ -94,18 +103,17 @@ def test_ten_thousand_requests_at_once(loaded: Loaded) -> None:
         apis[0].create("web", "before")
         before = loaded.resident()
         # Time for all of them to come before the first is done.
-        os.kill(loaded.graftd.kernel_pid, signal.SIGSTOP)
-        calls = [
-            apis[number % _CHANNELS].endpoints.CreateEndpoint.future(
-                endpoint_pb2.CreateEndpointRequest(
-                    parent="namespaces/web", endpoint_id=f"many-{number}", endpoint=endpoint()
-                ),
-                timeout=120,
-            )
-            for number in range(_REQUESTS)
-        ]
-        eventually(lambda: sum(call.done() for call in calls) >= _REQUESTS - _PENDING, 60)
-        os.kill(loaded.graftd.kernel_pid, signal.SIGCONT)
+        with loaded.kernel_that_waits():
+            calls = [
+                apis[number % _CHANNELS].endpoints.CreateEndpoint.future(
+                    endpoint_pb2.CreateEndpointRequest(
+                        parent="namespaces/web", endpoint_id=f"many-{number}", endpoint=endpoint()
+                    ),
+                    timeout=120,
+                )
+                for number in range(_REQUESTS)
+            ]
+            eventually(lambda: sum(call.done() for call in calls) >= _REQUESTS - _PENDING, 30)
         answers = Counter(_outcome(call) for call in calls)
         assert set(answers) == {"OK", "OVERLOADED"}, answers
         assert answers["OK"] == _PENDING
@@ -234,8 +242,7 @@ def test_client_that_is_killed_in_a_call(loaded: Loaded) -> None:
     """Its change is made and told of, or not made at all; its connection is forgotten."""
     eventually(loaded.alone)
     descriptors = loaded.descriptors()
-    os.kill(loaded.graftd.kernel_pid, signal.SIGSTOP)
-    try:
+    with loaded.kernel_that_waits():
         client = subprocess.Popen(
             [sys.executable, "-c", _VANISHES, loaded.graftd.target, "killed"],
             env=Graftd.environment(),
@@ -248,8 +255,6 @@ def test_client_that_is_killed_in_a_call(loaded: Loaded) -> None:
         client.kill()
         client.wait()
         client.stdout.close()
-    finally:
-        os.kill(loaded.graftd.kernel_pid, signal.SIGCONT)
     with Api(loaded.graftd.target) as api:
         eventually(lambda: "killed" in api.names("web"))
         (record,) = loaded.graftd.records(audit=1, outcome="done", who_pid=client.pid)
