@@ -83,6 +83,8 @@ class Refused:
 
 def refused(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Refused:
     """What a call, or the reading of a stream to its end, is refused with; a status of graftd's, whole."""
+    if isinstance(call, grpc.UnaryStreamMultiCallable):
+        kwargs.setdefault("timeout", 20)  # one that is not refused may have no end
     try:
         answer = call(*args, **kwargs)
         if hasattr(answer, "__next__"):

@@ -108,6 +108,9 @@ def test_masks(bed: Bed) -> None:
 
     now = update(endpoint_pb2.Endpoint(name=name, max_sockets=7))
     assert (now.max_sockets, now.inet.ports.low, dict(now.labels)) == (7, 80, {"a": "1"})
+    # Without a mask, what is set; of a kind that it is of already, what is set inside.
+    now = update(endpoint_pb2.Endpoint(name=name, inet=endpoint_pb2.InetTarget(mark=9)))
+    assert (now.inet.address, now.inet.ports.low, now.inet.mark) == ("192.0.2.1", 80, 9)
     now = update(endpoint(90, name=name, max_sockets=1), "inet.ports")
     assert (now.max_sockets, now.inet.ports.low) == (7, 90)
     now = update(endpoint_pb2.Endpoint(name=name), "labels", "max_sockets")
