@@ -64,6 +64,11 @@ class Bounds:
         """Whether `check_closed` can refuse anything."""
         return self._policy is None or not _all_inside(None, self._policy.egress)
 
+    @property
+    def counts(self) -> bool:
+        """Whether `check_count` can refuse anything."""
+        return self._policy is None or self._policy.max_endpoints is not None
+
     def check_endpoint(self, endpoint: Endpoint, target: str) -> None:
         """target: the id of the target namespace, "" for graftd's own."""
         policy = self._covering("name")

@@ -269,6 +269,9 @@ def test_a_namespaces_limits_stay_below_the_policys(limits: TableLimits, field: 
 def test_a_policy_counts_endpoints() -> None:
     bounds().check_count(3)
     bounds(max_endpoints=None).check_count(10**6)
+    assert bounds().counts
+    assert not bounds(max_endpoints=None).counts
+    assert Bounds("web", None).counts
     with pytest.raises(PolicyLimitError) as raised:
         bounds().check_count(4)
     assert str(raised.value) == (

@@ -18,7 +18,7 @@ async def _echo(request: bytes, _context: Any) -> bytes:
 
 async def main() -> None:
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(_echo)
+    handler: Any = grpc.unary_unary_rpc_method_handler(_echo)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", {"Echo": handler}),))
     server.add_insecure_port(f"unix:{sys.argv[1]}")
     await server.start()
