@@ -49,7 +49,7 @@ def _check_namespace(change: Change, check_admin: Callable[[str], None], bounds_
 
 
 def _check_content(transaction: Transaction, name: str, changes: list[Change], bounds: Bounds) -> None:
-    if transaction.find_namespace(name) is None:
+    if any(_is_end(change) for change in changes) and transaction.find_namespace(name) is None:
         return
     for change in changes:
         if change.kind is not ChangeKind.DELETED:
@@ -96,6 +96,10 @@ def _about(record: Record) -> Iterator[None]:
             error.endpoint = endpoint
             error.metadata["resource"] = names.child(record.namespace, names.Collection.ENDPOINTS, endpoint)
         raise
+
+
+def _is_end(change: Change) -> bool:
+    return change.kind is ChangeKind.DELETED and isinstance(change.record, NamespaceRecord)
 
 
 def _is_acl(record: Record) -> bool:

@@ -190,6 +190,8 @@ def _all_inside(network: Network | None, prefixes: Sequence[Network]) -> bool:
     """None: every address of both families."""
     if network is None:
         return _all_inside(_IPV4, prefixes) and _all_inside(_IPV6, prefixes)
+    if network in prefixes:
+        return True
     if isinstance(network, IPv4Network):
         ipv4 = collapse_addresses([prefix for prefix in prefixes if isinstance(prefix, IPv4Network)])
         return any(network.subnet_of(prefix) for prefix in ipv4)

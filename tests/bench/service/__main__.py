@@ -51,7 +51,9 @@ def _print(found: list[Figure], loads: list[float]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.service", description="Measure graftd alone, the kernel played.")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="runs whose medians are reported (5)")
-    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for a load below 2 before a run (0)")
+    parser.add_argument(
+        "--wait", type=float, default=20, metavar="SECONDS", help="at most, for a load below 2 before a run (20)"
+    )
     parser.add_argument("--check", action="store_true", help="fail where a target is not held")
     options = parser.parse_args()
     _FOLDER.mkdir(parents=True, exist_ok=True)
