@@ -4,6 +4,7 @@
 import asyncio
 import ctypes
 import os
+import resource
 import select
 import subprocess
 import time
@@ -390,6 +391,40 @@ def test_a_unit_of_two_users(machine: Machine, finder: Finder, web: Contained, o
     machine.cgroup("user.slice/user-1.slice/web.service", 40)
     machine.cgroup("user.slice/user-2.slice/web.service", 41)
     assert refusal(finder, "unit", "web.service").startswith("unit 'web.service' fits 2 network namespaces")
+
+
+def test_a_user_gives_a_control_group_the_name_of_another(
+    machine: Machine, finder: Finder, web: Contained, other: Contained
+) -> None:
+    """Who has a control group of their own makes others below it, with any name."""
+    machine.process(40, 5, other.file)
+    machine.process(41, 7, web.file)
+    for name in ("web.service", f"docker-{ID}.scope"):
+        os.chown(machine.cgroup(f"user.slice/user@1.service/{name}", 40), 1000, 1000)
+    assert found(finder, "unit", "web.service") is None
+    assert found(finder, "container", ID) == NetnsIdentity(boot_id(), other.cookie)  # there is no other one
+    machine.cgroup("system.slice/web.service", 41)
+    machine.cgroup(f"system.slice/docker-{ID}.scope", 41)
+    assert found(finder, "unit", "web.service") == NetnsIdentity(boot_id(), web.cookie)
+    assert found(finder, "container", ID) == NetnsIdentity(boot_id(), web.cookie)
+
+
+def test_a_process_where_many_descriptors_are_open(watcher: Watcher) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    many = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    process = subprocess.Popen(["sleep", "1000"])
+    try:
+        watcher.watch([selector("pid", str(process.pid))])
+        process.kill()
+        process.wait()
+        assert told(watcher) == {selector("pid", str(process.pid))}
+    finally:
+        process.kill()
+        process.wait()
+        for descriptor in many:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_host_with_both_versions_of_control_groups(machine: Machine, finder: Finder, web: Contained) -> None:

@@ -64,13 +64,23 @@ def folders(folder: Path) -> list[Path]:
         return []
 
 
-def matching(top: Path, names: Names) -> Iterator[Path]:
-    """Those below `top` whose name fits; none below another one."""
+def matching(top: Path, names: Names, owner: int | None = None) -> Iterator[Path]:
+    """Those below `top` whose name fits; none below another one. owner: none, and none below one, that is another
+    user's, who may give them any name."""
     for folder in folders(top):
+        if owner is not None and not owned_by(folder, owner):
+            continue
         if names.of(folder.name):
             yield folder
         else:
-            yield from matching(folder, names)
+            yield from matching(folder, names, owner)
+
+
+def owned_by(folder: Path, owner: int) -> bool:
+    try:
+        return folder.lstat().st_uid == owner
+    except OSError:
+        return False
 
 
 def processes(folder: Path, depth: int = 0) -> Iterator[tuple[int, int]]:

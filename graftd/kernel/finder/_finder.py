@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from graftd import ports
 from graftd.errors import NamespaceError
 from graftd.kernel import netns
-from graftd.kernel.finder._cgroups import Names, matching, oldest, processes
+from graftd.kernel.finder._cgroups import Names, matching, oldest, owned_by, processes
 from graftd.kernel.finder._files import Found, open_file
 from graftd.kernel.finder._processes import TRIES, open_process, started
 from graftd.kernel.finder._roots import FinderRoots
@@ -33,6 +34,7 @@ class Finder:
         with Found(netns.open_current()) as own:
             self._own_inode = own.inode
         self._known: dict[Selector, Path] = {}
+        self._owner = os.stat(self._roots.cgroup2).st_uid if self._roots.cgroup2.is_dir() else 0
 
     def pin(self, selector: Selector) -> Selector:
         """The selector with what has to be looked up once: when a process started. Others come back as they are.
@@ -102,18 +104,20 @@ class Finder:
         """Where it was last time, for a walk over all control groups takes milliseconds."""
         known = self._known.pop(selector, None)
         found = [known] if known is not None and known.is_dir() else self._search(selector)
-        if len(found) == 1:
+        if len(found) == 1 and owned_by(found[0], self._owner):
             self._known[selector] = found[0]
         return found
 
     def _search(self, selector: Selector) -> list[Path]:
-        """A unit of the system's goes before one of the same name of a user's."""
+        """Any user makes control groups below the own one with the name of another's unit or container. So units are
+        the system's, those in its own slice first, and a container of the system's goes before a user's."""
         names, root = Names([selector]), self._roots.cgroup2
-        if selector.kind is SelectorKind.UNIT:
-            found = list(matching(root / "system.slice", names))
-            if found:
+        is_unit = selector.kind is SelectorKind.UNIT
+        tops = (root / "system.slice", root) if is_unit else (root,)
+        for top in tops:
+            if found := list(matching(top, names, self._owner)):
                 return found
-        return list(matching(root, names))
+        return [] if is_unit else list(matching(root, names))
 
     def _of_cgroup(self, folder: Path) -> Found | None:
         for _ in range(TRIES):

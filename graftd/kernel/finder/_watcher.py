@@ -150,7 +150,7 @@ class Watcher:
         except OSError:
             return None
         start = started(self._roots.proc, pid)
-        if start is None or selector.start_ticks not in (0, start) or select.select([descriptor], [], [], 0)[0]:
+        if start is None or selector.start_ticks not in (0, start) or _is_readable(descriptor):
             os.close(descriptor)
             return None
         return descriptor
@@ -160,3 +160,9 @@ class Watcher:
         for one in ended:
             os.close(self._processes.pop(one))
         return ended
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()  # select() takes none from 1024 on
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
