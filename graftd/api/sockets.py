@@ -45,20 +45,26 @@ class SocketService:
         found.check()
         cursor = call.cursor(request)
         name = None if parent == names.EVERY else parent
-        named = [
-            ((self._core.engine.namespace_of(one.netns_cookie), one.cookie), one)
-            for one in await self._core.run(self._core.engine.sockets, name)
-            if request.endpoint in ("", one.endpoint)
-        ]
         after = (str(cursor.after[0]), int(cursor.after[1])) if cursor else ("", 0)
-        left = sorted(
-            (pair for pair in named if pair[0][0] and pair[0] > after and (name or call.sees(pair[0][0]))),
-            key=lambda pair: pair[0],
-        )
-        token = call.token(request, pages.Cursor(left[size - 1][0], 0)) if len(left) > size else ""
-        return socket_pb2.ListSocketsResponse(
-            sockets=[self._message(one) for _, one in left[:size]], next_page_token=token
-        )
+
+        def look() -> socket_pb2.ListSocketsResponse:
+            engine = self._core.engine
+            named = [
+                ((engine.namespace_of(one.netns_cookie), one.cookie), one)
+                for one in engine.sockets(name)
+                if request.endpoint in ("", one.endpoint)
+            ]
+            seen = {owner for owner in {owner for (owner, _), _ in named} if owner and (name or call.sees(owner))}
+            left = sorted(
+                (pair for pair in named if pair[0][0] in seen and pair[0] > after),
+                key=lambda pair: pair[0],
+            )
+            token = call.token(request, pages.Cursor(left[size - 1][0], 0)) if len(left) > size else ""
+            return socket_pb2.ListSocketsResponse(
+                sockets=[self._message(one) for _, one in left[:size]], next_page_token=token
+            )
+
+        return await self._core.run(look)
 
     async def WatchSockets(
         self, request: socket_pb2.WatchSocketsRequest, call: Call
