@@ -180,8 +180,9 @@ class Access:
         if permission.scope is Scope.NODE or namespace is None:
             return any(grant.node for grant in grants)
         home = self._home(peer) if permission.own else None
-        if namespace == SOME:
-            return permission.least is Role.VIEWER and (bool(grants) or home is not None)
+        if namespace == SOME and permission.least is Role.VIEWER:
+            return bool(grants) or home is not None
+        # A change names one namespace: who may change any is told so by the method.
         return namespace == home or any(grant.covers(namespace) for grant in grants)
 
     def _is_one(self, peer: Peer, subjects: _Subjects) -> bool:
