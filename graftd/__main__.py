@@ -43,7 +43,7 @@ def main() -> int:
 
 def _serve(config: object, path: Path) -> int:
     from graftd import log
-    from graftd.app import App
+    from graftd.app import App, PartFailedError
     from graftd.config import Config, ConfigError
     from graftd.errors import GraftError, StoreDamagedError, StoreVersionError
 
@@ -56,7 +56,8 @@ def _serve(config: object, path: Path) -> int:
     try:
         asyncio.run(serve())
     except GraftError as error:
-        log.logger().critical(f"graftd cannot start: {error}")
+        what = "ends" if isinstance(error, PartFailedError) else "cannot start"
+        log.logger().critical(f"graftd {what}: {error}")
         lasting = isinstance(error, (ConfigError, StoreDamagedError, StoreVersionError))
         return EXIT_CONFIG if lasting else EXIT_FAILED
     finally:

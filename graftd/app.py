@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -95,6 +95,26 @@ class Machine:
             self.listener.close()
 
 
+class PartFailedError(GraftError):
+    """A part of graftd failed for a reason that nobody foresaw: another start may mend it."""
+
+
+class EngineThread(ThreadPoolExecutor):
+    """One thread. ended: calls that it has done."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "engine")
+        self.ended = 0
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future = super().submit(function, *args, **kwargs)
+        future.add_done_callback(self._count)
+        return future
+
+    def _count(self, future: Future[Any]) -> None:
+        self.ended += not future.cancelled()
+
+
 class App:
     """graftd, from its start to its end. Made and used in the event loop."""
 
@@ -109,13 +129,15 @@ class App:
         self._machine = machine
         self._log = log.logger()
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(1, "engine")
+        self._executor = EngineThread()
         self._notifier = Notifier.from_environment()
         self._metrics = metrics.Metrics()
         self._serving = False
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._generations: dict[int, int] = {}
+        self._noticing = False
+        self._failure: BaseException | None = None
         server = config.server
         self._hub = Hub(
             self._loop,
@@ -132,7 +154,8 @@ class App:
         self._acceptor: Acceptor
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises a GraftError that says why graftd cannot start."""
+        """Serve until SIGTERM or SIGINT. Raises a GraftError that says why graftd cannot start, PartFailedError where
+        it ends by itself."""
         try:
             async with contextlib.AsyncExitStack() as stack:
                 await self._start(stack)
@@ -143,6 +166,8 @@ class App:
                 self._tell(self._notifier.stopping)
         finally:
             self._executor.shutdown()
+        if self._failure is not None:
+            raise PartFailedError("a part of it failed: see the record before, and report it") from self._failure
 
     def stop(self) -> None:
         self._stopping.set()
@@ -249,6 +274,7 @@ class App:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("a part of graftd failed, and it ends", exc_info=error)
+            self._failure = self._failure or error
             self.stop()
 
     async def _end_tasks(self) -> None:
@@ -273,14 +299,22 @@ class App:
         """Tell systemd that the loop, the engine's thread and the store work."""
         if self._notifier.watchdog_seconds is None:
             return
+        pause = self._notifier.watchdog_seconds / 3
         while True:
+            check = asyncio.ensure_future(self._run(self._engine.check))
+            ended = self._executor.ended
+            # It waits its turn behind the requests, and while these end, the thread works.
+            while not (await asyncio.wait({check}, timeout=pause))[0]:
+                if self._executor.ended != ended:
+                    ended = self._executor.ended
+                    self._tell(self._notifier.watchdog)
             try:
-                await self._run(self._engine.check)
+                check.result()
             except GraftError as error:
                 self._log.error("the store cannot be read", detail=str(error))
             else:
                 self._tell(self._notifier.watchdog)
-            await asyncio.sleep(self._notifier.watchdog_seconds / 3)
+            await asyncio.sleep(pause)
 
     def _watch(self, machine: Machine) -> None:
         """Let the watcher see the selectors that there are. In the engine's thread."""
@@ -330,8 +364,8 @@ class App:
     def _heard(self, listener: Listener) -> None:
         heard = listener.receive()
         now = datetime.now(UTC)
-        waiting = bool(self._generations)
         look = heard.lost
+        generations: dict[int, int] = {}
         for notice in heard.notices:
             if isinstance(notice, Event):
                 namespace = self._engine.namespace_of(notice.netns_cookie)
@@ -342,12 +376,18 @@ class App:
                 look = look or notice.claimant_pid != os.getpid()
             else:
                 cookie, generation = _generation_of(notice)
-                self._generations[cookie] = generation
+                generations[cookie] = generation
         if heard.lost:
             self._hub.sockets_lost()
         if look:
             self._spawn(self._run_tick())
-        if self._generations and not waiting:
+        self._hear(generations)
+
+    def _hear(self, generations: dict[int, int]) -> None:
+        """Tables have these generations, by cookie."""
+        self._generations |= generations
+        if self._generations and not self._noticing:
+            self._noticing = True
             self._spawn(self._notice())
 
     async def _run_tick(self) -> None:
@@ -355,21 +395,20 @@ class App:
             await self._run(self._engine.tick)
 
     async def _notice(self) -> None:
-        """What was heard while the engine was busy is looked at together."""
-
-        def take() -> dict[int, int]:
+        """What is heard while the engine is busy is looked at together, afterwards. The loop alone has the
+        generations: what it hears between two looks is in the one or in the other."""
+        while self._generations:
             found, self._generations = self._generations, {}
-            return found
-
-        with self._going_on():
-            await self._run(lambda: self._engine.noticed(take()))
+            with self._going_on():
+                await self._run(self._engine.noticed, found)
+        self._noticing = False
 
     @contextlib.contextmanager
     def _going_on(self) -> Iterator[None]:
         """What fails of the work that nobody asked for is logged; the next pass tries again."""
         try:
             yield
-        except GraftError as error:
+        except (GraftError, OSError) as error:
             self._log.error("store and kernel were not compared", detail=str(error))
 
     # The configuration, read anew

@@ -15,6 +15,7 @@ import pickle
 import socket
 import struct
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from multiprocessing.process import BaseProcess
@@ -76,7 +77,7 @@ class Tables:
         self.namespaces: dict[str, int] = {}  # names of ip netns -> cookies
         self.loaded = True
         self.claimant: str | None = None
-        self.slow_steps = 0.0
+        self.slow_steps = 0.0  # seconds, for each carry_out
         self.steps: list[Step] = []  # that were tried
         self._next = _FIRST_COOKIE
         self._tables: dict[int, _Table] = {}
@@ -180,8 +181,12 @@ class Tables:
         tables = self._tables if cookie is None else {cookie: self._of(cookie)}
         return [_socket(where, *one) for where, table in tables.items() for one in table.sockets.items()]
 
+    def slow(self, seconds: float) -> None:
+        self.slow_steps = seconds
+
     def carry_out(self, cookie: int, steps: Sequence[Step]) -> list[StepResult]:
         self._check_loaded()
+        time.sleep(self.slow_steps)
         return [self._try(self._of(cookie), step) for step in steps]
 
     def abort_socket(self, cookie: int, socket_cookie: int) -> int:

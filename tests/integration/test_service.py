@@ -124,6 +124,29 @@ def test_watchdog(bed: Bed) -> None:
     assert "STOPPING=1" in systemd.drain()
 
 
+def test_watchdog_behind_many_requests(bed: Bed) -> None:
+    """Whoever asks for much does not get graftd killed."""
+    graftd, kernel, systemd = bed
+    graftd.start(systemd.environment)
+    with Api(graftd.target) as api:
+        api.register("web")
+        kernel.slow(0.05)
+        waiting = [
+            api.endpoints.CreateEndpoint.future(
+                endpoint_pb2.CreateEndpointRequest(
+                    parent="namespaces/web", endpoint_id=f"e{number}", endpoint=endpoint(1000 + number)
+                )
+            )
+            for number in range(60)
+        ]
+        systemd.fed(_WATCHDOG_SECONDS)
+        assert systemd.fed(1.5) >= 3
+        assert not all(one.done() for one in waiting)
+        for one in waiting:
+            one.result()
+    assert graftd.stop() == 0
+
+
 def test_end_with_open_streams(bed: Bed) -> None:
     """Within seconds and without a defect, whatever clients do; sockets are gone."""
     graftd, _, systemd = bed

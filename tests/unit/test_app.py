@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of graftd where a part of it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import cast
+
+import pytest
+
+from graftd import log
+from graftd.app import App, EngineThread, PartFailedError
+from graftd.config import Config
+
+
+def test_a_part_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that is none of a good service's, so that systemd starts it again."""
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def serve() -> None:
+        app = App(Config(), cast("log.Log", None))
+
+        async def start(_stack: AsyncExitStack) -> None:
+            app._spawn(fail())
+
+        monkeypatch.setattr(app, "_start", start)
+        monkeypatch.setattr(app, "_summary", lambda: "ready")
+        await app.run()
+
+    with pytest.raises(PartFailedError) as caught:
+        asyncio.run(serve())
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_what_is_heard_while_the_engine_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is looked at, and what comes later as well."""
+    looked: list[dict[int, int]] = []
+
+    class Engine:
+        def noticed(self, generations: dict[int, int]) -> None:
+            looked.append(dict(generations))
+
+    async def serve() -> None:
+        app = App(Config(), cast("log.Log", None))
+        monkeypatch.setattr(app, "_engine", Engine(), raising=False)
+        for number in range(3):
+            app._hear({number: 1})
+            app._hear({number: 2, number + 10: 1})  # behind what was given to the engine
+            await asyncio.gather(*app._tasks)
+        app._executor.shutdown()
+
+    asyncio.run(serve())
+    assert looked == [{number: 2, number + 10: 1} for number in range(3)]
+
+
+def test_calls_that_ended() -> None:
+    with EngineThread() as thread:
+        future = thread.submit(int, "x")
+        assert isinstance(future.exception(), ValueError)
+        assert thread.submit(int, "1").result() == 1
+    assert thread.ended == 2
