@@ -205,7 +205,14 @@ class App:
         await self._run(self._watch, machine)
         await server.grpc.start()
         self._gate = server.gate
-        acceptor = Acceptor(doors, private, self._peers, limits=_connections(self._config), refused=self._refused)
+        acceptor = Acceptor(
+            doors,
+            private,
+            self._peers,
+            limits=_connections(self._config),
+            refused=self._refused,
+            known=access.knows,
+        )
         self._acceptor = acceptor
         # At the end: nobody comes in, who is connected is told why it ends, and then connections are closed.
         stack.push_async_callback(acceptor.close, 0.0)

@@ -14,11 +14,12 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from graftd.api.listen import Listener
 from graftd.api.peer import SO_NETNS_COOKIE, Peer, Peers
-from graftd.api.splice import CHUNK_BYTES, splice
+from graftd.api.splice import CHUNK_BYTES, FREE_BYTES, splice
 
 _ACCEPTS_AT_ONCE = 64  # then others get their turn
 _EXHAUSTED_SECONDS = 1.0
@@ -62,7 +63,8 @@ class Acceptor:
     """All methods are for the loop's thread.
 
     backend: where grpcio listens, which has to be before `start`. refused: told of each connection that is closed at
-    once, with whose it was, if that is known, and a sentence.
+    once, with whose it was, if that is known, and a sentence. known: whether a caller may make any call; little
+        is read of others, for gRPC keeps a request in memory before anybody can refuse it.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Acceptor:
         *,
         limits: Limits = Limits(),
         refused: Refused = lambda _peer, _sentence: None,
+        known: Callable[[Peer], bool] = lambda _peer: True,
     ) -> None:
         self.counts = Counts()
         self._doors = [_Door(listener, limits) for listener in listeners]
@@ -80,6 +83,7 @@ class Acceptor:
         self._backend = os.fspath(backend)
         self._peers = peers
         self._refused = refused
+        self._known = known
         self._buffer = memoryview(bytearray(CHUNK_BYTES))
         self._tasks: set[asyncio.Task[None]] = set()
         self._pauses: dict[_Door, asyncio.TimerHandle] = {}
@@ -177,13 +181,19 @@ class Acceptor:
                 back.settimeout(0)
                 back.bind("\0" + name)
                 await self._connect(back)
-                await splice(connection, back, self._buffer)
+                await splice(connection, back, self._buffer, partial(self._may_go_on, peer))
         except OSError as error:
             self._refuse(peer, f"a connection cannot be handed on to gRPC: {error.strerror or error}")
         finally:
             self._peers.remove(name)
             door.leave(peer)
             self.counts.open -= 1
+
+    def _may_go_on(self, peer: Peer) -> bool:
+        if self._known(peer):
+            return True
+        self._refuse(peer, f"more than {FREE_BYTES} bytes came from a caller who may make no call: give it a role")
+        return False
 
     async def _connect(self, back: socket.socket) -> None:
         """Raises OSError. asyncio takes the EAGAIN of a unix socket, which says that the queue is full, for a connect

@@ -160,6 +160,10 @@ class Access:
                 self._sentence(peer, permission, method, namespace), method=method, role=permission.least.word
             )
 
+    def knows(self, peer: Peer) -> bool:
+        """Whether the caller may make any call at all."""
+        return bool(self.roles(peer)) or self._home(peer) is not None
+
     def visible(self, peer: Peer, method: str, namespace: str) -> bool:
         """Whether this call, made for "-", may tell of this namespace."""
         return self._allows(peer, _permission(method, None), namespace)

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
 CHUNK_BYTES = 64 * 1024  # read at a time
 WAITING_BYTES = 64 * 1024  # with more than these unsent nothing is read; a chunk may have come before
+FREE_BYTES = 64 * 1024
 LINGER_SECONDS = 30.0
 
 
-async def splice(front: socket.socket, back: socket.socket, buffer: memoryview) -> None:
+async def splice(
+    front: socket.socket, back: socket.socket, buffer: memoryview, may_go_on: Callable[[], bool] = lambda: True
+) -> None:
     """Until both streams have ended or either socket fails. Both sockets are closed then, and if this is cancelled.
 
     When one is seen to be gone, or `back` to have ended, the other has 30 seconds to take what waits for it and to
     end. buffer: CHUNK_BYTES to read into, which all splices of a loop may share: it is empty again before the loop
-    goes on.
+    goes on. may_go_on: asked whenever `front` has sent FREE_BYTES since the last time; where it says no, it is closed.
     """
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
     sides = _Side(buffer, gone, is_back=False), _Side(buffer, gone, is_back=True)
     sides[0].other, sides[1].other = sides[1], sides[0]
+    sides[0].may_go_on = may_go_on
     try:
         for side, sock in zip(sides, (front, back), strict=True):
             await loop.connect_accepted_socket(partial(_identity, side), sock)
@@ -58,6 +63,8 @@ class _Side(asyncio.BufferedProtocol):
         self._connected = False
         self._begun = False
         self._early = bytearray()
+        self._free = FREE_BYTES
+        self.may_go_on: Callable[[], bool] = lambda: True
         self.ended = False
 
     def begin(self) -> None:
@@ -95,6 +102,12 @@ class _Side(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._free -= nbytes
+        if self._free < 0:
+            if not self.may_go_on():
+                self.abort()
+                return
+            self._free = FREE_BYTES
         # A copy: from Python 3.12 on a transport keeps what it cannot send yet as it was given.
         data = bytes(self._buffer[:nbytes])
         if self._begun:

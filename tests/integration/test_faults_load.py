@@ -96,6 +96,29 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
         graftd.close()
 
 
+def test_large_requests_of_who_may_do_nothing(loaded: Loaded) -> None:
+    """They are not kept in memory: gRPC would, before anybody could refuse them."""
+    stranger = """
+import sys, grpc
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    call = channel.unary_unary("/graft.v1.EndpointService/GetEndpoint")
+    for size in (0, 2 * int(sys.argv[2])):
+        try:
+            call(bytes(size), timeout=10)
+        except grpc.RpcError as error:
+            print(error.code().name)
+"""
+    program = ["unshare", "--net", sys.executable, "-c", stranger]
+    target = f"unix:{loaded.graftd.run}/read-only.sock"
+    said = subprocess.run([*program, target, str(_MESSAGE_BYTES)], check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["PERMISSION_DENIED", "UNAVAILABLE"]
+    assert [one for one in loaded.graftd.records() if "may make no call" in str(one.get("detail"))]
+    with Api(loaded.graftd.target) as api:  # who may is told what is wrong
+        name = "namespaces/web/endpoints/" + "x" * _MESSAGE_BYTES
+        answer = refused(api.endpoints.GetEndpoint, endpoint_pb2.GetEndpointRequest(name=name))
+        assert answer.reason == "REQUEST_TOO_LARGE"
+
+
 def test_ten_thousand_requests_at_once(loaded: Loaded) -> None:
     """Each is done or refused as one too many, and the service is as before."""
     with contextlib.ExitStack() as stack:

@@ -150,6 +150,11 @@ def test_each_caller_may_make_the_calls_of_its_role_and_no_others(row: str) -> N
     assert dict(zip(CALLERS, found, strict=True)) == dict(zip(HEAD.split()[1:], expected, strict=True))
 
 
+@pytest.mark.parametrize("who", CALLERS)
+def test_whoever_may_call_anything_is_known(who: str) -> None:
+    assert access().knows(CALLERS[who])
+
+
 def test_the_table_has_every_call() -> None:
     assert HEAD.split()[1:] == [*CALLERS]
     assert sorted(full(row.split()[0]) for row in ROWS) == sorted(METHODS)
@@ -181,6 +186,7 @@ def test_whoever_was_given_nothing_may_do_nothing(who: str) -> None:
     for method in (*METHODS, "/graft.v1.EndpointService/Unheard", "/other.Service/Call", ""):
         assert reach(access(), STRANGERS[who], method) == "."
     assert access().roles(STRANGERS[who]) == ()
+    assert not access().knows(STRANGERS[who])
     assert not access().visible(STRANGERS[who], full("EndpointService/ListEndpoints"), "web")
 
 
