@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from graftd.errors import NamespaceError
+from graftd.errors import KernelError, NamespaceError
 from graftd.kernel import netns
 from graftd.kernel.finder import Finder, FinderRoots, Watcher, _processes, _watcher
 from graftd.kernel.finder._inotify import IN_Q_OVERFLOW, Seen
@@ -407,6 +407,21 @@ def test_a_user_gives_a_control_group_the_name_of_another(
     machine.cgroup(f"system.slice/docker-{ID}.scope", 41)
     assert found(finder, "unit", "web.service") == NetnsIdentity(boot_id(), web.cookie)
     assert found(finder, "container", ID) == NetnsIdentity(boot_id(), web.cookie)
+
+
+def test_no_descriptor_is_left_to_look(finder: Finder, web: Contained) -> None:
+    """Which does not say that the namespace is gone."""
+    path = str(web.file)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(KernelError, match="Too many open files"):
+            finder.find(selector("path", path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found(finder, "path", path) == NetnsIdentity(boot_id(), web.cookie)
 
 
 def test_a_process_where_many_descriptors_are_open(watcher: Watcher) -> None:

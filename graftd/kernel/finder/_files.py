@@ -9,10 +9,11 @@ import os
 import stat
 from pathlib import Path
 
-from graftd.errors import NamespaceError
+from graftd.errors import GraftError, KernelError, NamespaceError
 
 CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Found:
@@ -53,14 +54,14 @@ def open_file(path: Path, what: str) -> Found | None:
     """None: there is no file, or an empty one, which a namespace is about to be mounted on or was until now.
 
     what: how an error calls the file. Raises NamespaceError for any other file. No device, pipe or
-    folder is opened to find that out.
+    folder is opened to find that out. KernelError where it lacks descriptors or memory, which says nothing of the file.
     """
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return None
     except OSError as error:
-        raise NamespaceError(f"{what} cannot be opened: {error.strerror}") from error
+        raise _failure(what, error) from error
     try:
         status = os.fstat(place)
         if not stat.S_ISREG(status.st_mode):
@@ -74,7 +75,7 @@ def _reopen(place: int, what: str, *, empty: bool) -> Found | None:
     try:
         found = Found(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
-        raise NamespaceError(f"{what} cannot be opened: {error.strerror}") from error
+        raise _failure(what, error) from error
     try:
         kind = fcntl.ioctl(found.fd, _NS_GET_NSTYPE)
     except OSError as error:
@@ -86,3 +87,10 @@ def _reopen(place: int, what: str, *, empty: bool) -> Found | None:
         found.close()
         raise NamespaceError(f"{what} is a namespace of another kind: name that of a network namespace")
     return found
+
+
+def _failure(what: str, error: OSError) -> GraftError:
+    sentence = f"{what} cannot be opened: {error.strerror}"
+    if error.errno in _LACKING:
+        return KernelError(error.errno, sentence)
+    return NamespaceError(sentence)
