@@ -62,10 +62,6 @@ class Notifier:
     def status(self, status: str) -> None:
         self._send(_status(status))
 
-    def extend_timeout(self, seconds: float) -> None:
-        """Ask for so much more time, from now on, to start, reload or stop."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
-
     def watchdog(self) -> None:
         """The service is well."""
         self._send("WATCHDOG=1")

@@ -136,12 +136,12 @@ class Access:
 
         Raises UnknownSubjectError, and goes by those from before.
         """
-        self._bindings = [(_Subjects.of(binding), _grant(binding)) for binding in rules.bindings]
-        self._policies = rules.policies
+        bindings = [(_Subjects.of(binding), _grant(binding)) for binding in rules.bindings]
+        self._rules = bindings, rules.policies  # at once: calls go on meanwhile
 
     def roles(self, peer: Peer) -> tuple[Grant, ...]:
         """What the caller has, by this socket."""
-        grants = [grant for subjects, grant in self._bindings if self._is_one(peer, subjects)]
+        grants = [grant for subjects, grant in self._rules[0] if self._is_one(peer, subjects)]
         if peer.socket_name is SocketName.ADMIN and peer.uid == 0 and self._is_local(peer):
             grants.append(_ROOT)
         if peer.socket_name is SocketName.READ_ONLY:
@@ -169,7 +169,7 @@ class Access:
         return self._allows(peer, _permission(method, None), namespace)
 
     def policy_for(self, namespace: str) -> Policy | None:
-        return next((policy for policy in self._policies if matches(policy.namespaces, namespace)), None)
+        return next((policy for policy in self._rules[1] if matches(policy.namespaces, namespace)), None)
 
     def bounds(self, peer: Peer, namespace: str) -> Bounds:
         """What the caller may map in the namespace: an admin anything, others what its policy allows."""

@@ -56,7 +56,7 @@ def test_systemd_takes_every_line_of_the_units(unit: str) -> None:
 
 
 def test_systemd_waits_for_the_service_and_watches_it() -> None:
-    assert show(SERVICE, "Type", "NotifyAccess", "WatchdogUSec") == ["notify", "main", "30s"]
+    assert show(SERVICE, "Type", "NotifyAccess", "WatchdogUSec") == ["notify", "main", "1min"]
     first = show(SERVICE, "WatchdogTimestampMonotonic")
     eventually(lambda: show(SERVICE, "WatchdogTimestampMonotonic") != first, "the watchdog is fed")
 

@@ -119,7 +119,7 @@ def test_killed_at_random_instants_under_eight_clients() -> None:
     chance = random.Random(seed)
     clients = [Client(number, _NAMESPACES, random.Random(f"{seed} {number}")) for number in range(_CLIENTS)]
     before = time.monotonic()
-    killed = set()
+    killed: set[int] = set()
     found: dict[str, Any] = {}
     with Kernel.open() as kernel:
         for _ in range(_INSTANTS):

@@ -51,8 +51,6 @@ def test_systemd_is_told_of_each_state(manager: socket.socket, notifier: Notifie
     assert told(manager) == ["STOPPING=1"]
     notifier.watchdog()
     assert told(manager) == ["WATCHDOG=1"]
-    notifier.extend_timeout(1.5)
-    assert told(manager) == ["EXTEND_TIMEOUT_USEC=1500000"]
 
 
 def test_a_reload_tells_when_it_began(manager: socket.socket, notifier: Notifier) -> None:

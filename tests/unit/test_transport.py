@@ -85,7 +85,7 @@ def test_what_the_module_does_not_find_is_its_answer() -> None:
 @pytest.mark.parametrize(
     ("failure", "number", "sentence"),
     [
-        (TimeoutError(), errno.ETIMEDOUT, "the kernel did not answer within 60 seconds: see its log (dmesg)"),
+        (TimeoutError(), errno.ETIMEDOUT, "the kernel did not answer within 20 seconds: see its log (dmesg)"),
         (
             OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)),
             errno.ENOBUFS,
