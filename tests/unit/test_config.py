@@ -259,19 +259,19 @@ there is no key 'max_conections' here: did you mean 'max_connections', which bel
 
 > [server]
 > max_connections = "1"
-[server]: max_connections is "1": it has to be a whole number from 1 to 65536
+[server]: max_connections is "1": it has to be a whole number from 2 to 65536
 
 > [server]
 > max_connections = true
-[server]: max_connections is true: it has to be a whole number from 1 to 65536
+[server]: max_connections is true: it has to be a whole number from 2 to 65536
 
 > [server]
 > max_connections = 1.0
-[server]: max_connections is 1.0: it has to be a whole number from 1 to 65536
+[server]: max_connections is 1.0: it has to be a whole number from 2 to 65536
 
 > [server]
 > max_connections = 0
-[server]: max_connections is 0: it has to be a whole number from 1 to 65536
+[server]: max_connections is 0: it has to be a whole number from 2 to 65536
 
 > [server]
 > max_message_bytes = 1
