@@ -8,10 +8,12 @@ a descriptor of one is its cookie.
 from __future__ import annotations
 
 import copyreg
+import ctypes
 import errno
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 import struct
 import threading
@@ -52,6 +54,7 @@ from graftd.ports import StepResult
 OWN_COOKIE = netns.cookie_of()  # of the namespace that tests and graftd run in
 _FIRST_COOKIE = 2**40
 REFUSED_DEVICE = "refused0"  # no endpoint can have it
+_PR_SET_PDEATHSIG = 1
 _SIZE = struct.Struct("=I")
 
 
@@ -391,6 +394,8 @@ def start(path: Path) -> BaseProcess:
 
 
 def _serve(listener: socket.socket) -> None:
+    # Whoever is killed leaves no kernel behind.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     tables, lock = Tables(), threading.Lock()
     while True:
         peer, _ = listener.accept()

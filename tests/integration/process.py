@@ -17,6 +17,8 @@ from typing import Any
 from integration import played
 
 ROOT = Path(__file__).resolve().parents[2]
+# A test run that is killed leaves no graftd behind.
+_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 _START_SECONDS = 60.0
 
 
@@ -85,7 +87,7 @@ format = "json"
         self._logged = len(self._said(0))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [*_DIE_WITH_PARENT, *command],
                 env=self.environment(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

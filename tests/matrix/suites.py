@@ -110,6 +110,21 @@ def soak(guest: Guest) -> Run:
     return run
 
 
+def soak_integration(folder: Path, log: IO[str]) -> Counts:
+    """Kill graftd five hundred times, and send a thousand generated requests to each method."""
+    report = folder / _REPORT
+    tests = [f"tests/integration/test_{name}.py" for name in ("crash", "fuzz")]
+    pytest = [str(CHECKOUT / ".venv/bin/pytest"), "-v", "-s", *tests, f"--junitxml={report}"]
+    status = _call(["env", "GRAFT_CRASHES=500", "GRAFT_FUZZ=1000", *pytest], log)
+    return _tested(report, status, f"pytest exited with status {status}")
+
+
+def soak_service(folder: Path, log: IO[str]) -> Counts:
+    """Kill graftd fifty times in a guest."""
+    guest = Guest(service=True, timeout=3600.0)
+    return _guest_pytest(guest, folder, log, [f"{_SERVICE_TESTS}/test_crash.py"], environment=["GRAFT_CRASHES=50"])
+
+
 def _guest_pytest(
     guest: Guest, folder: Path, log: IO[str], tests: Sequence[str], *, environment: Sequence[str] = ()
 ) -> Counts:
@@ -167,6 +182,9 @@ SUITES = {
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
         Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),
+        Suite("soak-integration", "five hundred kills of graftd, the kernel played", soak_integration,
+              part_of_all=False),
+        Suite("soak-service", "fifty kills of graftd, with the module", soak_service, part_of_all=False),
         Suite("soak-debug", "long stress, debug kernel", soak(Guest(kernel="debug", timeout=14400.0)),
               part_of_all=False),
     )
