@@ -75,6 +75,9 @@ install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for t
 	install -D clients/cli/ip-graft $(DESTDIR)/usr/sbin/ip-graft
 	install -D packaging/bin/graftd $(DESTDIR)/usr/sbin/graftd
 	install -D packaging/bin/graftcli $(DESTDIR)/usr/bin/graftcli
+	# What an administrator wrote stays.
+	test -e $(DESTDIR)/etc/graftd/graftd.toml || \
+		install -D -m 640 packaging/graftd.toml $(DESTDIR)/etc/graftd/graftd.toml
 	install -d $(DESTDIR)$(UNIT_DIR)
 	install -m 644 packaging/systemd/* $(DESTDIR)$(UNIT_DIR)/
 	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
