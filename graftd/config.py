@@ -182,7 +182,12 @@ class ServerSection:
         int, Key(Whole(1, 65536), "Of them, those of one user; the admin socket's do not count.")
     ] = 1024
     max_pending_requests: Annotated[
-        int, Key(Whole(1, 1_000_000), "Requests that wait. One more is refused (OVERLOADED) and can be repeated later.")
+        int,
+        Key(
+            Whole(1, 1_000_000),
+            "Requests that wait. One more is refused (OVERLOADED) and can be repeated later. One caller, unless by the admin "
+            "socket, has a quarter of them at most.",
+        ),
     ] = 1024
     max_message_bytes: Annotated[
         int,

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +20,7 @@ from graftd.api import names, status
 from graftd.api.access import METHODS, SOME
 from graftd.api.call import Call, Core
 from graftd.api.errors import InvalidFieldsError, RefusedError, Violation
-from graftd.api.peer import Peer, Peers
+from graftd.api.peer import Peer, Peers, SocketName
 
 _NEW_IDS = {
     "endpoint_id": names.Collection.ENDPOINTS,
@@ -27,6 +29,7 @@ _NEW_IDS = {
 }
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._witness = witness
         self.most_pending = most_pending
         self.most_bytes = most_bytes
-        self._pending = 0
+        self._pending: Counter[str] = Counter()
         self._changes: set[asyncio.Task[Any]] = set()
         self.refusal: RefusedError | None = None  # of every call, while graftd starts or ends
 
@@ -112,18 +115,10 @@ class Gate(grpc.aio.ServerInterceptor):
     ) -> tuple[Any, dict[str, str]] | status.Refusal:
         told = _Told(self, method.name, context)
         try:
-            if self._pending >= self.most_pending:
-                raise RefusedError(
-                    errors_pb2.ERROR_REASON_OVERLOADED,
-                    f"{self._pending} requests wait, as many as the configuration allows: try again later",
-                )
-            self._pending += 1
-            try:
+            with self.room(self.peer_of(context)):
                 told.request = request = self._parsed(method, raw)
                 call = self._admit(method.name, request, context)
                 message = await act(request, call)
-            finally:
-                self._pending -= 1
         except asyncio.CancelledError:
             told.cancelled()
             raise
@@ -131,6 +126,26 @@ class Gate(grpc.aio.ServerInterceptor):
             return told.refused(error)
         told.done()
         return message, call.trailing
+
+    @contextlib.contextmanager
+    def room(self, peer: Peer | None) -> Iterator[None]:
+        """A place among the calls that wait. Nobody but who comes by the admin socket may have more than a quarter of
+        them, so that one caller leaves room for others. Raises RefusedError, OVERLOADED."""
+        caller = "" if peer is None or peer.socket_name is SocketName.ADMIN else peer.caller
+        most = max(self.most_pending // _SHARE, 1) if caller else self.most_pending
+        if self._pending.total() >= self.most_pending or self._pending[caller] >= most:
+            raise RefusedError(
+                errors_pb2.ERROR_REASON_OVERLOADED,
+                f"{self._pending.total()} requests wait, and the configuration allows {self.most_pending}, "
+                f"{most} of one caller: try again later",
+            )
+        self._pending[caller] += 1
+        try:
+            yield
+        finally:
+            self._pending[caller] -= 1
+            if not self._pending[caller]:
+                del self._pending[caller]
 
     def _stream(
         self, method: _Method, act: Callable[[Any, Call], AsyncIterator[Any]]

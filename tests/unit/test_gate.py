@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Room for calls that wait."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, cast
+
+import pytest
+
+from graftd.api.errors import RefusedError
+from graftd.api.gate import Gate
+from graftd.api.peer import Peer, SocketName
+
+
+def peer(uid: int, name: SocketName = SocketName.READ_ONLY) -> Peer:
+    return Peer(socket_name=name, pid=1, uid=uid, gid=uid, netns_cookie=1)
+
+
+def gate(most: int) -> Gate:
+    return Gate(cast(Any, None), cast(Any, None), cast(Any, None), most_pending=most, most_bytes=1)
+
+
+def test_one_caller_leaves_room_for_others() -> None:
+    made = gate(8)
+    with contextlib.ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(made.room(peer(1000)))
+        with pytest.raises(RefusedError, match="allows 8, 2 of one caller"), made.room(peer(1000)):
+            pass
+        held.enter_context(made.room(peer(1001)))
+        for _ in range(5):
+            held.enter_context(made.room(peer(0, SocketName.ADMIN)))
+        with pytest.raises(RefusedError, match="8 requests wait"), made.room(peer(1002)):
+            pass
+    with made.room(peer(1000)):
+        assert made._pending.total() == 1
+    assert not made._pending
