@@ -176,17 +176,15 @@ class ServerSection:
         Path, Key(_SOCKET, "Made where systemd hands over no socket 'read-only'.", restart=True)
     ] = Path("/run/graftd/read-only.sock")
     max_connections: Annotated[
-        int, Key(Whole(2, 65536), "Connections to the unix sockets at once. One more is closed at once.")
+        int, Key(Whole(2, 65536), "Connections to each of the unix sockets at once. One more is closed at once.")
     ] = 2048
-    max_connections_per_user: Annotated[
-        int, Key(Whole(1, 65536), "Of them, those of one user; the admin socket's do not count.")
-    ] = 1024
+    max_connections_per_user: Annotated[int, Key(Whole(1, 65536), "Of them, those of one user.")] = 1024
     max_pending_requests: Annotated[
         int,
         Key(
             Whole(1, 1_000_000),
-            "Requests that wait. One more is refused (OVERLOADED) and can be repeated later. One caller, unless by the admin "
-            "socket, has a quarter of them at most.",
+            "Requests that wait. One more is refused (OVERLOADED) and can be repeated later. One caller, unless by the "
+            "admin socket, has a quarter of them at most.",
         ),
     ] = 1024
     max_message_bytes: Annotated[
