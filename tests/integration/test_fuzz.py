@@ -28,6 +28,7 @@ from graft.v1 import (
     watch_pb2,
 )
 from integration.process import Graftd
+from integration.right import nearly_right, right
 from unit.messages import message_class, messages
 
 _FILES = (acl_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2, socket_pb2, watch_pb2)
@@ -101,19 +102,33 @@ def _call(channel: grpc.Channel, name: str, request: Any) -> Any:
 @pytest.mark.parametrize("name", _METHODS)
 def test_a_request_is_answered_or_refused_for_a_reason(channel: grpc.Channel, name: str) -> None:
     method: MethodDescriptor = _METHODS[name]
+    kind = message_class(method.input_type)
+    whole = right(name, kind)
+    if name not in _CLIENT_STREAMS:
+        _understood(channel, name, whole)
 
     @settings(
         max_examples=_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=False
     )
     @given(st.data())
     def one(data: st.DataObject) -> None:
-        request = data.draw(messages(message_class(method.input_type)))
+        request = data.draw(messages(kind) | nearly_right(whole))
         try:
             _call(channel, name, request)
         except grpc.RpcError as error:
             _check(error)
 
     one()
+
+
+def _understood(channel: grpc.Channel, name: str, request: Any) -> None:
+    """Nothing is wrong with the request itself, whatever there is or is not."""
+    try:
+        _call(channel, name, request)
+    except grpc.RpcError as error:
+        _check(error)
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            pytest.fail(error.details())
 
 
 def _check(error: Any) -> None:
