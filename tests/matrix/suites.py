@@ -18,6 +18,8 @@ FOLDER = BUILD / "test"
 _REPORT = "junit.xml"
 _GUEST_TESTS = "/usr/src/graft/tests/guest"
 _SERVICE_TESTS = "/usr/src/graft/tests/service"
+# Of tests/service, what could differ from one release's libraries and kernel to another's.
+_ON_EVERY_RELEASE = ("boot", "tables", "traffic")
 # How often each race is run: less often where the module's code is another suite's, or the kernel does the looking.
 _RACES = 150
 _FEWER_RACES = 50
@@ -89,11 +91,12 @@ def guest_tests(guest: Guest, races: int = _RACES) -> Run:
     return run
 
 
-def service_tests(guest: Guest) -> Run:
-    """Return a run of the tests of tests/service in such a guest."""
+def service_tests(guest: Guest, names: Sequence[str] = ()) -> Run:
+    """Return a run of the tests of tests/service in such a guest; ``names``: of these files alone."""
 
     def run(folder: Path, log: IO[str]) -> Counts:
-        return _guest_pytest(guest, folder, log, [_SERVICE_TESTS])
+        tests = [f"{_SERVICE_TESTS}/test_{name}.py" for name in names] or [_SERVICE_TESTS]
+        return _guest_pytest(guest, folder, log, tests)
 
     return run
 
@@ -176,7 +179,7 @@ SUITES = {
               guest_tests(Guest(suite="trixie-backports", timeout=2400.0), _FEWER_RACES)),
         Suite("service", "graftd under systemd, on Debian 13", service_tests(Guest(service=True, timeout=2400.0))),
         Suite("service-bookworm", "graftd under systemd, on Debian 12",
-              service_tests(Guest(suite="bookworm", service=True, timeout=2400.0))),
+              service_tests(Guest(suite="bookworm", service=True, timeout=2400.0), _ON_EVERY_RELEASE)),
         Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm")),
         Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
