@@ -41,9 +41,9 @@ class KernelAdapter:
     process's, what would write raises, or answers with, TablesClaimedError.
     """
 
-    def __init__(self, client: Client | None = None, module: Path = Path("/sys/module/graft")) -> None:
-        """module: what is there while the module is loaded. The kernel would load it again for who asks for its family,
-        and undo what an operator did."""
+    def __init__(self, client: Client | None = None, module: Path = Path("/sys/module/graft/initstate")) -> None:
+        """module: what says `live` while the module is loaded, and something else already while it goes. The kernel
+        would load it again for who asks for its family, and undo what an operator did."""
         self._client = client or Client.open()
         self._module = module
         self._claims = False
@@ -125,7 +125,11 @@ class KernelAdapter:
         return answer
 
     def _check_loaded(self) -> None:
-        if not self._module.exists():
+        try:
+            state = self._module.read_bytes()
+        except OSError:
+            state = b""
+        if state.strip() != b"live":
             raise ModuleNotLoadedError(errno.ENOENT, "the kernel module graft is not loaded")
 
     def _claim(self) -> None:

@@ -89,9 +89,10 @@ def module() -> Module:
 
 
 @pytest.fixture
-def adapter(module: Module) -> Iterator[KernelAdapter]:
+def adapter(module: Module, tmp_path: Path) -> Iterator[KernelAdapter]:
     client = Client(module, os.open("/dev/null", os.O_RDONLY))  # type: ignore[arg-type]
-    made = KernelAdapter(client, Path("/dev/null"))
+    (tmp_path / "initstate").write_text("live\n")
+    made = KernelAdapter(client, tmp_path / "initstate")
     yield made
     made.close()
 
@@ -105,15 +106,18 @@ def test_the_engines_ports_are_filled(adapter: KernelAdapter) -> None:
 
 def test_a_module_that_was_unloaded_is_not_asked_for(module: Module, tmp_path: Path) -> None:
     """The kernel would load it again."""
-    there = tmp_path / "graft"
+    there = tmp_path / "initstate"
     client = Client(module, os.open("/dev/null", os.O_RDONLY))  # type: ignore[arg-type]
     adapter = KernelAdapter(client, there)
     with pytest.raises(ModuleNotLoadedError):
         adapter.info()
     with pytest.raises(ModuleNotLoadedError):
         adapter.claim()
+    there.write_text("going\n")
+    with pytest.raises(ModuleNotLoadedError):
+        adapter.info()
     assert module.commands == []
-    there.touch()
+    there.write_text("live\n")
     adapter.info()
     assert module.commands == [Command.INFO_GET, Command.CLAIM]
     adapter.close()
