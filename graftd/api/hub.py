@@ -172,7 +172,10 @@ class Hub:
     # The engine's Listener
 
     def changed(self, changes: Sequence[Change]) -> None:
-        self._loop.call_soon_threadsafe(self._spread, tuple(changes))
+        # Messages are made here, for a large change would hold up the loop. A stream that comes meanwhile asks this
+        # very thread, later, what is newest: it needs none of these.
+        told = tuple(commits(changes, self.change_message)) if self._watchers else ()
+        self._loop.call_soon_threadsafe(self._spread, tuple(changes), told)
 
     def happened(self, event: NodeEvent) -> None:
         self._loop.call_soon_threadsafe(self._spread_event, event)
@@ -252,12 +255,10 @@ class Hub:
                 limit=self.most_watchers,
             )
 
-    def _spread(self, changes: tuple[Change, ...]) -> None:
+    def _spread(self, changes: tuple[Change, ...], told: tuple[Commit, ...]) -> None:
         self.revision = max(self.revision, changes[-1].revision)
         self.on_changes(changes)
-        if not self._watchers:
-            return
-        for commit in commits(changes, self.change_message):
+        for commit in told:
             for watcher in self._watchers:
                 watcher.put(commit)
 

@@ -128,12 +128,14 @@ class Replica:
                 namespace_pb2.ExportNamespaceRequest(name=f"namespaces/{namespace}"), wait_for_ready=True
             )
         there = {one.name: one for one in (whole.namespace, *whole.endpoints.endpoints, *whole.rules.rules)}
-        mine = {name: one for name, one in self.resources.items() if name.split("/")[1] == namespace}
+        # Copies, for its thread goes on.
+        mine = {name: one for name, one in list(self.resources.items()) if name.split("/")[1] == namespace}
+        acl = list(self.acl.get(namespace, []))
         found = [
             f"{name} is {mine.get(name)}" for name in {*mine, *there} if _core(mine.get(name)) != _core(there.get(name))
         ]
-        if [_core(one) for one in self.acl.get(namespace, [])] != [_core(one) for one in whole.acl_rules.acl_rules]:
-            found.append(f"the ACL is {[one.name for one in self.acl.get(namespace, [])]}")
+        if [_core(one) for one in acl] != [_core(one) for one in whole.acl_rules.acl_rules]:
+            found.append(f"the ACL is {[one.name for one in acl]}")
         return found
 
 
