@@ -128,7 +128,7 @@ def _understood(channel: grpc.Channel, name: str, request: Any) -> None:
     except grpc.RpcError as error:
         _check(error)
         if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-            pytest.fail(error.details())
+            pytest.fail(error.details() or "")
 
 
 def _check(error: Any) -> None:
