@@ -8,12 +8,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import grpc
 
@@ -48,12 +47,9 @@ from graftd.model import (
 )
 from graftd.ports import Finder as FinderPort
 from graftd.ports import Kernel
-from graftd.reconcile import Engine, NodeEvent, NodeEventKind
+from graftd.reconcile import Engine, EngineThread, NodeEvent, NodeEventKind
 from graftd.store import ALL, Limits, Store
 from graftd.systemd import Notifier, SystemdError, listen_sockets
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _GRACE_SECONDS = 5.0
 _MODULE_SECONDS = 2.0  # between looks at whether the module is there, while something is wrong
@@ -80,11 +76,11 @@ class Machine:
     failpoint: Callable[[str], None] = field(default=lambda _name: None)
 
     @classmethod
-    def real(cls, config: Config) -> Machine:
-        """The machine that graftd runs on. In the engine's thread."""
+    def real(cls, config: Config, count: Callable[[str], None]) -> Machine:
+        """The machine that graftd runs on. In the engine's thread. count: as KernelAdapter's."""
         places = config.namespaces
         roots = FinderRoots(places.iproute2_folder, places.runtime_folders, places.cgroup_root, places.proc_root)
-        kernel = KernelAdapter()
+        kernel = KernelAdapter(count=count)
         return cls(kernel, Finder(roots, kernel.cookie_of), Watcher(roots), Listener())
 
     def close(self) -> None:
@@ -97,22 +93,6 @@ class Machine:
 
 class PartFailedError(GraftError):
     """A part of graftd failed for a reason that nobody foresaw: another start may mend it."""
-
-
-class EngineThread(ThreadPoolExecutor):
-    """One thread. ended: calls that it has done."""
-
-    def __init__(self) -> None:
-        super().__init__(1, "engine")
-        self.ended = 0
-
-    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future = super().submit(function, *args, **kwargs)
-        future.add_done_callback(self._count)
-        return future
-
-    def _count(self, future: Future[Any]) -> None:
-        self.ended += not future.cancelled()
 
 
 class App:
@@ -129,7 +109,7 @@ class App:
         self._machine = machine
         self._log = log.logger()
         self._loop = asyncio.get_running_loop()
-        self._executor = EngineThread()
+        self._thread = EngineThread()
         self._notifier = Notifier.from_environment()
         self._metrics = metrics.Metrics()
         self._serving = False
@@ -165,7 +145,7 @@ class App:
                 self._log.info("graftd ends")
                 self._tell(self._notifier.stopping)
         finally:
-            self._executor.shutdown()
+            self._thread.shutdown()
         if self._failure is not None:
             raise PartFailedError("a part of it failed: see the record before, and report it") from self._failure
 
@@ -180,13 +160,13 @@ class App:
             stack.callback(self._loop.remove_signal_handler, number)
         machine = self._machine
         if machine is None:
-            machine = self._machine = await self._run(Machine.real, self._config)
-        stack.push_async_callback(self._run, machine.close)
-        self._engine = engine = await self._run(self._open_engine, machine)
-        stack.push_async_callback(self._run, engine.close)
+            machine = self._machine = await self._thread.run(Machine.real, self._config, self._metrics.kernel_asked)
+        stack.push_async_callback(self._thread.run, machine.close)
+        self._engine = engine = await self._thread.run(self._open_engine, machine)
+        stack.push_async_callback(self._thread.run, engine.close)
         access = Access(self._config.access, host_cookie=engine.own.cookie, registered=self._registered)
-        key = await self._run(engine.read, lambda view: view.secret)
-        self._core = Core(engine, self._executor, access, Pages(key))
+        key = await self._thread.run(engine.read, lambda view: view.secret)
+        self._core = Core(engine, self._thread, access, Pages(key))
         limits = self._config.server
         server = Server(
             self._core,
@@ -201,8 +181,9 @@ class App:
         server.grpc.add_insecure_port(f"unix:{private}")
         if limits.tls is not None:
             _add_tls(server.grpc, limits.tls)
-        await self._run(engine.start)
-        await self._run(self._watch, machine)
+        await self._thread.run(engine.start)
+        self._hub.revision = await self._thread.run(engine.read, lambda view: view.revision)
+        await self._thread.run(self._watch, machine)
         await server.grpc.start()
         self._gate = server.gate
         acceptor = Acceptor(
@@ -244,7 +225,8 @@ class App:
         return Engine(store, machine.kernel, machine.finder, self._hub, failpoint=machine.failpoint)
 
     def _listeners(self, stack: contextlib.AsyncExitStack) -> list[listen.Listener]:
-        """systemd's sockets, and where it gave none by a name, one made here."""
+        """systemd's sockets; those of the configuration where it handed over none. One that an administrator leaves out
+        of systemd's is not to come back by itself."""
         found = [listen.adopt(name, sock) for name, sock in listen_sockets()]
         server = self._config.server
         paths = {
@@ -268,10 +250,6 @@ class App:
 
     # What goes on
 
-    async def _run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call something in the engine's thread."""
-        return await self._loop.run_in_executor(self._executor, partial(function, *args, **kwargs))
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -293,14 +271,14 @@ class App:
         """Look from time to time, and oftener while something is wrong."""
         passes = 0
         while True:
-            degraded = bool(await self._run(self._engine.conditions))
+            degraded = bool(await self._thread.run(self._engine.conditions))
             interval = self._config.reconcile.interval_seconds
             await asyncio.sleep(min(interval, _MODULE_SECONDS) if degraded else interval)
             passes += 1
             with self._going_on():
-                await self._run(self._engine.tick, whole=passes % _WHOLE_EVERY == 0)
+                await self._thread.run(self._engine.tick, whole=passes % _WHOLE_EVERY == 0)
                 self._metrics.reconcile_runs.add()
-                await self._run(self._watch, machine)
+                await self._thread.run(self._watch, machine)
 
     async def _watchdog(self) -> None:
         """Tell systemd that the loop, the engine's thread and the store work."""
@@ -308,12 +286,12 @@ class App:
             return
         pause = self._notifier.watchdog_seconds / 3
         while True:
-            check = asyncio.ensure_future(self._run(self._engine.check))
-            ended = self._executor.ended
+            check = asyncio.ensure_future(self._thread.run(self._engine.check))
+            ended = self._thread.ended
             # It waits its turn behind the requests, and while these end, the thread works.
             while not (await asyncio.wait({check}, timeout=pause))[0]:
-                if self._executor.ended != ended:
-                    ended = self._executor.ended
+                if self._thread.ended != ended:
+                    ended = self._thread.ended
                     self._tell(self._notifier.watchdog)
             try:
                 check.result()
@@ -338,8 +316,8 @@ class App:
 
     async def _watch_anew(self, machine: Machine, selectors: set[Selector]) -> None:
         with self._going_on():
-            await self._run(self._watch, machine)
-            await self._run(self._engine.refresh, selectors)  # what became of them before they were watched
+            await self._thread.run(self._watch, machine)
+            await self._thread.run(self._engine.refresh, selectors)  # what became of them before they were watched
 
     @contextlib.contextmanager
     def _reading(self, machine: Machine) -> Iterator[None]:
@@ -362,11 +340,11 @@ class App:
         self._spawn(self._refresh(watcher))
 
     async def _refresh(self, watcher: Watcher) -> None:
-        selectors = await self._run(watcher.read)
+        selectors = await self._thread.run(watcher.read)
         self._loop.add_reader(watcher.fileno(), self._seen, watcher)
         if selectors:
             with self._going_on():
-                await self._run(self._engine.refresh, selectors)
+                await self._thread.run(self._engine.refresh, selectors)
 
     def _heard(self, listener: Listener) -> None:
         heard = listener.receive()
@@ -399,7 +377,7 @@ class App:
 
     async def _run_tick(self) -> None:
         with self._going_on():
-            await self._run(self._engine.tick)
+            await self._thread.run(self._engine.tick)
 
     async def _notice(self) -> None:
         """What is heard while the engine is busy is looked at together, afterwards. The loop alone has the
@@ -407,7 +385,7 @@ class App:
         while self._generations:
             found, self._generations = self._generations, {}
             with self._going_on():
-                await self._run(self._engine.noticed, found)
+                await self._thread.run(self._engine.noticed, found)
         self._noticing = False
 
     @contextlib.contextmanager
@@ -465,9 +443,7 @@ class App:
         return f"degraded: {conditions[0].message}" if conditions else "ready"
 
     def _log_event(self, event: NodeEvent) -> None:
-        if event.kind is NodeEventKind.DRIFT_REPAIRED:
-            self._metrics.reconcile_repairs.add(len(event.repairs))
-        elif event.kind is NodeEventKind.RECONCILE_FAILED:
+        if event.kind is NodeEventKind.RECONCILE_FAILED:
             self._metrics.reconcile_failures.add()
         if event.kind in (NodeEventKind.DEGRADED, NodeEventKind.RECOVERED):
             self._tell(partial(self._notifier.status, self._summary()))
@@ -503,6 +479,7 @@ class App:
         figures.watchers.set(len(self._hub))
         figures.store_revision.set(self._hub.revision)
         figures.log_lost.set(self._records.lost)
+        figures.reconcile_repairs.add(self._engine.reconciled.repaired - figures.reconcile_repairs.value())
         return figures.registry.render()
 
 

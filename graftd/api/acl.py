@@ -52,13 +52,10 @@ class AclService:
                 key=lambda record: str(record.index + 1),
                 matches=lambda record: request.endpoint in ("", record.rule.endpoint) or not record.rule.endpoint,
             )
-            token = ""
-            if page.after is not None:
-                guard = view.acl_etag(str(page.after[0]))
-                token = call.token(request, pages.Cursor(page.after, page.revision, guard))
+            guard = "" if page.after is None else view.acl_etag(str(page.after[0]))
             return acl_pb2.ListAclRulesResponse(
                 acl_rules=[self._message(record) for record in page.records],
-                next_page_token=token,
+                next_page_token=page.token(call, request, guard),
                 revision=page.revision,
             )
 
@@ -70,9 +67,7 @@ class AclService:
         name = ""
         if request.acl_rule_id:
             name = names.check_new_id("an ACL rule", request.acl_rule_id, "acl_rule_id", found)
-        value = acl.to_model(request.acl_rule, "acl_rule", found)
-        found.check()
-        assert value is not None  # noqa: S101 nothing was found
+        value = found.taken(acl.to_model(request.acl_rule, "acl_rule", found))
 
         def act(transaction: Transaction) -> Callable[[Carried], acl_pb2.AclRule]:
             index = request.index - 1 if request.index else None
@@ -144,7 +139,4 @@ def _check_unchanged(view: View, namespace: str, guard: str) -> None:
 
 def _read(message: acl_pb2.AclRule) -> AclRule:
     found = Violations()
-    value = acl.to_model(message, "acl_rule", found)
-    found.check()
-    assert value is not None  # noqa: S101 nothing was found
-    return value
+    return found.taken(acl.to_model(message, "acl_rule", found))

@@ -11,7 +11,17 @@ from functools import partial
 from graftd.api import names
 from graftd.api.denials import PolicyDeniedError
 from graftd.api.policy import Bounds
-from graftd.model import AclRule, Change, ChangeKind, EndpointRecord, NamespaceRecord, Record, Rule, RuleRecord
+from graftd.model import (
+    AclRule,
+    Change,
+    ChangeKind,
+    EndpointRecord,
+    NamespaceRecord,
+    Record,
+    Rule,
+    RuleRecord,
+    namespace_of,
+)
 from graftd.store import ALL, Transaction
 
 
@@ -25,7 +35,7 @@ def check_changes(
     """
     by_namespace: dict[str, list[Change]] = defaultdict(list)
     for change in transaction.changes:
-        by_namespace[_namespace_of(change.record)].append(change)
+        by_namespace[namespace_of(change.record)].append(change)
     for name, changes in by_namespace.items():
         for change in changes:
             if isinstance(change.record, NamespaceRecord):
@@ -104,7 +114,3 @@ def _is_end(change: Change) -> bool:
 
 def _is_acl(record: Record) -> bool:
     return isinstance(record, RuleRecord) and isinstance(record.rule, AclRule)
-
-
-def _namespace_of(record: Record) -> str:
-    return record.namespace.name if isinstance(record, NamespaceRecord) else record.namespace

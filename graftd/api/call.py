@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -25,7 +23,7 @@ from graftd.api.pages import Cursor, Pages
 from graftd.api.peer import Peer
 from graftd.errors import GraftError
 from graftd.model import EndpointRecord, NamespaceRecord, Record, Rule
-from graftd.reconcile import Carried, Engine, Resource, ResourceKind, SyncState
+from graftd.reconcile import Carried, Engine, EngineThread, Resource, ResourceKind, SyncState
 from graftd.store import Transaction, View
 
 P = ParamSpec("P")
@@ -38,17 +36,16 @@ ABORTED_KEY = "graft-aborted-sockets"
 class Core:
     """The engine, as it is called from the loop, and what answers are made with."""
 
-    def __init__(self, engine: Engine, executor: Executor, access: Access, pages: Pages) -> None:
-        """executor: the engine's thread. access may be replaced as the configuration is read anew."""
+    def __init__(self, engine: Engine, thread: EngineThread, access: Access, pages: Pages) -> None:
         self.engine = engine
-        self.executor = executor
+        self._thread = thread
         self.access = access
         self.pages = pages
         self.boot_id = engine.own.boot_id
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something in the engine's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, partial(function, *args, **kwargs))
+        return await self._thread.run(function, *args, **kwargs)
 
     def sync(self, record: Record) -> common_pb2.Sync:
         """How a record stands against the kernel. In the engine's thread."""
@@ -56,6 +53,30 @@ class Core:
         if found.state is SyncState.IN_SYNC:
             return values.IN_SYNC
         return (values.failed if found.state is SyncState.FAILED else values.pending)(found.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Once(Generic[AnyMessage]):
+    """A request that is carried out once, by its id; "" for one that has none, which is not remembered."""
+
+    caller: str
+    id: str
+    asked: bytes
+    answer: type[AnyMessage]
+
+    def known(self, view: View) -> AnyMessage | None:
+        """What was answered before. Raises RequestIdReusedError."""
+        known = view.recall(self.caller, self.id, self.asked) if self.id else None
+        return None if known is None else self.answer.FromString(known)
+
+    def keep(self, transaction: Transaction, message: AnyMessage) -> None:
+        if self.id:
+            transaction.remember(self.caller, self.id, self.asked, message.SerializeToString())
+
+    def forget(self, transaction: Transaction) -> None:
+        """Of a change that was taken back."""
+        if self.id:
+            transaction.forget(self.caller, self.id)
 
 
 @dataclass(slots=True)
@@ -94,55 +115,39 @@ class Call:
     ) -> AnyMessage:
         """Make a change, or repeat the answer of the same request. tell_aborted: how many sockets ended goes into the
         trailing metadata."""
-        found = Violations()
-        request_id = requests.read_request_id(request.request_id, found)
-        found.check()
-        act = self._once(request_id, request, answer, self._bounded(act))
+        once = self.once(request, answer)
+
+        def whole(transaction: Transaction) -> Callable[[Carried], AnyMessage]:
+            known = once.known(transaction)
+            if known is not None:
+                return lambda _carried: known
+            finish = act(transaction)
+            # Before the kernel is told of what the caller may not map.
+            check_changes(transaction, self.check_admin, partial(self.access.bounds, self.peer))
+
+            def kept(carried: Carried) -> AnyMessage:
+                message = finish(carried)
+                once.keep(transaction, message)
+                carried.undo.append(once.forget)
+                return message
+
+            return kept
+
         engine = self.core.engine
-        message, aborted = await self.core.run(engine.change, act, dry_run=request.validate_only, abort=abort)
+        message, aborted = await self.core.run(engine.change, whole, dry_run=request.validate_only, abort=abort)
         if tell_aborted and abort:
             self.trailing[ABORTED_KEY] = str(aborted)
         return message
 
-    def _bounded(
-        self, act: Callable[[Transaction], Callable[[Carried], AnyMessage]]
-    ) -> Callable[[Transaction], Callable[[Carried], AnyMessage]]:
-        """Raise before the kernel is told for what the caller may not map, or not at all."""
-
-        def bounded(transaction: Transaction) -> Callable[[Carried], AnyMessage]:
-            finish = act(transaction)
-            check_changes(transaction, self.check_admin, partial(self.access.bounds, self.peer))
-            return finish
-
-        return bounded
-
-    def _once(
-        self,
-        request_id: str,
-        request: Any,
-        answer: type[AnyMessage],
-        act: Callable[[Transaction], Callable[[Carried], AnyMessage]],
-    ) -> Callable[[Transaction], Callable[[Carried], AnyMessage]]:
-        if not request_id or request.validate_only:
-            return act
-        caller, asked = self.peer.caller, requests.fingerprint(self.method, request)
-
-        def once(transaction: Transaction) -> Callable[[Carried], AnyMessage]:
-            known = transaction.recall(caller, request_id, asked)
-            if known is not None:
-                repeated = answer.FromString(known)
-                return lambda _carried: repeated
-            finish = act(transaction)
-
-            def remembered(carried: Carried) -> AnyMessage:
-                message = finish(carried)
-                transaction.remember(caller, request_id, asked, message.SerializeToString())
-                carried.undo.append(lambda later: later.forget(caller, request_id))
-                return message
-
-            return remembered
-
-        return once
+    def once(self, request: Any, answer: type[AnyMessage]) -> Once[AnyMessage]:
+        """What is known of a request that changes something. Raises InvalidFieldsError for its id."""
+        found = Violations()
+        request_id = requests.read_request_id(request.request_id, found)
+        found.check()
+        if request.validate_only:
+            request_id = ""
+        asked = requests.fingerprint(self.method, request) if request_id else b""
+        return Once(self.peer.caller, request_id, asked, answer)
 
     # Lists
 
@@ -160,6 +165,10 @@ class Page:
     records: list[Any]
     revision: int
     after: tuple[str | int, ...] | None
+
+    def token(self, call: Call, request: Any, guard: str = "") -> str:
+        """Of the next page; "" on the last. guard: as of Cursor."""
+        return "" if self.after is None else call.token(request, Cursor(self.after, self.revision, guard))
 
 
 def walk(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from graft.v1 import endpoint_pb2
 from graftd.api import masks, names, pages
 from graftd.api.call import Call, Core, Page, at_index, has_labels, walk
-from graftd.api.convert import content, endpoint
+from graftd.api.convert import content, endpoint, values
 from graftd.api.denials import PolicyDeniedError
 from graftd.api.errors import Violations
 from graftd.errors import StepRefusedError
@@ -26,7 +26,7 @@ class EndpointService:
     async def GetEndpoint(self, request: endpoint_pb2.GetEndpointRequest, call: Call) -> endpoint_pb2.Endpoint:
         found = Violations()
         namespace, name = names.parse_child(request.name, names.Collection.ENDPOINTS, "name", found)
-        full = _is_full(request.view, found, by_default=True)
+        full = values.read_view(request.view, "view", found, by_default=True)
         found.check()
 
         def look() -> endpoint_pb2.Endpoint:
@@ -43,7 +43,7 @@ class EndpointService:
         found = Violations()
         parent = names.parse_parent(request.parent, "parent", found)
         size = pages.page_size(request.page_size, "page_size", found)
-        full = _is_full(request.view, found, by_default=False)
+        full = values.read_view(request.view, "view", found, by_default=False)
         found.check()
         cursor = call.cursor(request)
         wanted = dict(request.labels)
@@ -73,9 +73,7 @@ class EndpointService:
                     self._message(record, counters.get((record.namespace, record.value.endpoint.name)))
                     for record in page.records
                 ],
-                next_page_token=(
-                    "" if page.after is None else call.token(request, pages.Cursor(page.after, page.revision))
-                ),
+                next_page_token=page.token(call, request),
                 revision=page.revision,
             )
 
@@ -84,9 +82,7 @@ class EndpointService:
     async def CreateEndpoint(self, request: endpoint_pb2.CreateEndpointRequest, call: Call) -> endpoint_pb2.Endpoint:
         found = Violations()
         namespace = names.parse_namespace(request.parent, "parent", found)
-        value = _new(request, namespace, "", found)
-        found.check()
-        assert value is not None  # noqa: S101 nothing was found
+        value = found.taken(_new(request, namespace, "", found))
 
         def act(transaction: Transaction) -> Callable[[Carried], endpoint_pb2.Endpoint]:
             record = transaction.create_endpoint(namespace, value)
@@ -193,10 +189,7 @@ def _batch(
 
 def _read(message: endpoint_pb2.Endpoint, namespace: str, name: str) -> TargetedEndpoint:
     found = Violations()
-    value = endpoint.to_model(message, namespace, name, "endpoint", found)
-    found.check()
-    assert value is not None  # noqa: S101 nothing was found
-    return value
+    return found.taken(endpoint.to_model(message, namespace, name, "endpoint", found))
 
 
 def _delete(
@@ -205,11 +198,3 @@ def _delete(
     if request.allow_missing and transaction.find_namespace(namespace) is None:
         return None
     return transaction.delete_endpoint(namespace, name, etag=request.etag, missing_ok=request.allow_missing)
-
-
-def _is_full(view: int, found: Violations, *, by_default: bool) -> bool:
-    if view not in endpoint_pb2.EndpointView.values():
-        found.add("view", f"{view} is unknown: say BASIC or FULL")
-    if view == endpoint_pb2.ENDPOINT_VIEW_UNSPECIFIED:
-        return by_default
-    return view == endpoint_pb2.ENDPOINT_VIEW_FULL

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from graft.v1 import errors_pb2
 from graftd.api.text import readable, shorten
@@ -12,6 +12,8 @@ from graftd.errors import GraftError
 
 if TYPE_CHECKING:
     from graft.v1.errors_pb2 import ErrorReason
+
+T = TypeVar("T")
 
 MOST_VIOLATIONS = 32
 _SENTENCE_MOST = 320  # bytes
@@ -99,6 +101,13 @@ class Violations:
             self._found.append(Violation(field, shorten(readable(str(sentence)), _SENTENCE_MOST)))
         else:
             self._more += 1
+
+    def taken(self, value: T | None) -> T:
+        """What was read, which is None where something is wrong. Raises InvalidFieldsError if anything was found."""
+        self.check()
+        if value is None:
+            raise TypeError("nothing was read, and nothing was found wrong")
+        return value
 
     def check(self, kind: type[InvalidFieldsError] = InvalidFieldsError) -> None:
         """Raise an InvalidFieldsError of that kind if anything was found."""

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 from graft.v1 import errors_pb2, node_pb2, socket_pb2, watch_pb2
 from graftd.api.errors import RefusedError
 from graftd.errors import GraftError
-from graftd.model import Change, EndpointRecord, NamespaceRecord, Record, Rule
+from graftd.model import Change, EndpointRecord, NamespaceRecord, Record, Rule, namespace_of
 from graftd.reconcile import NodeEvent
 
 T = TypeVar("T")
@@ -282,7 +282,7 @@ def commits(changes: Sequence[Change], message: Callable[[Change], watch_pb2.Cha
         end = start
         while end < len(changes) and changes[end].revision == changes[start].revision:
             end += 1
-        told = tuple(Told(_namespace_of(one.record), _type_of(one.record), message(one)) for one in changes[start:end])
+        told = tuple(Told(namespace_of(one.record), _type_of(one.record), message(one)) for one in changes[start:end])
         yield Commit(changes[start].revision, changes[start].time, told)
         start = end
 
@@ -291,10 +291,6 @@ def pieces(messages: Sequence[watch_pb2.Change]) -> Iterator[tuple[Sequence[watc
     """A revision's changes as messages take them, each with whether more follow."""
     for start in range(0, max(len(messages), 1), _PIECE):
         yield messages[start : start + _PIECE], start + _PIECE < len(messages)
-
-
-def _namespace_of(record: Record) -> str:
-    return record.namespace.name if isinstance(record, NamespaceRecord) else record.namespace
 
 
 def _type_of(record: Record) -> int:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from graft.v1 import acl_pb2, endpoint_pb2, namespace_pb2, rule_pb2
-from graftd.api import masks, names, pages, requests
+from graftd.api import masks, names, pages
 from graftd.api.call import Call, Core, has_labels
-from graftd.api.convert import acl, content, difference, endpoint, namespace, rule
+from graftd.api.convert import acl, content, difference, endpoint, namespace, rule, values
 from graftd.api.errors import Violations
 from graftd.errors import EtagMismatchError
 from graftd.model import (
@@ -34,7 +34,7 @@ class NamespaceService:
     async def GetNamespace(self, request: namespace_pb2.GetNamespaceRequest, call: Call) -> namespace_pb2.Namespace:
         found = Violations()
         name = names.parse_namespace(request.name, "name", found)
-        full = _is_full(request.view, found, by_default=True)
+        full = values.read_view(request.view, "view", found, by_default=True)
         found.check()
 
         def look() -> namespace_pb2.Namespace:
@@ -48,7 +48,7 @@ class NamespaceService:
     ) -> namespace_pb2.ListNamespacesResponse:
         found = Violations()
         size = pages.page_size(request.page_size, "page_size", found)
-        full = _is_full(request.view, found, by_default=False)
+        full = values.read_view(request.view, "view", found, by_default=False)
         if request.state not in namespace_pb2.NamespaceState.values():
             found.add("state", f"{request.state} is unknown: say PRESENT or ABSENT, or leave it out for both")
         found.check()
@@ -87,9 +87,7 @@ class NamespaceService:
     ) -> namespace_pb2.Namespace:
         found = Violations()
         name = names.check_new_id("a namespace", request.namespace_id, "namespace_id", found)
-        value = namespace.to_model(request.namespace, name, "namespace", found)
-        found.check()
-        assert value is not None  # noqa: S101 nothing was found
+        value = found.taken(namespace.to_model(request.namespace, name, "namespace", found))
 
         def act(transaction: Transaction) -> Callable[[Carried], namespace_pb2.Namespace]:
             self._create(transaction, value)
@@ -162,11 +160,10 @@ class NamespaceService:
     ) -> namespace_pb2.ApplyNamespaceResponse:
         found = Violations()
         name = names.parse_namespace(request.name, "name", found)
-        wanted = content.to_model(request, name, found)
+        read = content.to_model(request, name, found)
         if request.HasField("namespace"):
             namespace.to_model(request.namespace, name or "x", "namespace", found)
-        found.check()
-        assert wanted is not None  # noqa: S101 nothing was found
+        wanted = found.taken(read)
 
         def act(transaction: Transaction) -> Callable[[Carried], namespace_pb2.ApplyNamespaceResponse]:
             before = transaction.revision - 1  # the present one
@@ -192,35 +189,24 @@ class NamespaceService:
     ) -> namespace_pb2.ImportNamespaceResponse:
         found = Violations()
         name = names.check_new_id("a namespace", request.namespace_id, "namespace_id", found)
-        value = namespace.to_model(request.namespace, name, "namespace", found)
-        request_id = requests.read_request_id(request.request_id, found)
-        found.check()
-        assert value is not None  # noqa: S101 nothing was found
-        caller, asked = call.peer.caller, requests.fingerprint(call.method, request)
-        answer = namespace_pb2.ImportNamespaceResponse
-
-        def recall(view: View) -> namespace_pb2.ImportNamespaceResponse | None:
-            if not request_id or request.validate_only:
-                return None
-            known = view.recall(caller, request_id, asked)
-            return None if known is None else answer.FromString(known)
+        value = found.taken(namespace.to_model(request.namespace, name, "namespace", found))
+        once = call.once(request, namespace_pb2.ImportNamespaceResponse)
 
         def finish(
             transaction: Transaction, record: NamespaceRecord, adopted: NamespaceContent
         ) -> namespace_pb2.ImportNamespaceResponse:
-            message = answer(
+            message = namespace_pb2.ImportNamespaceResponse(
                 namespace=namespace.to_message(record, boot_id=self._core.boot_id),
                 endpoints=len(adopted.endpoints or ()),
                 rules=len(adopted.rules or ()),
                 acl_rules=len(adopted.acl or ()),
                 revision=0 if request.validate_only else transaction.revision,
             )
-            if request_id and not request.validate_only:
-                transaction.remember(caller, request_id, asked, message.SerializeToString())
+            once.keep(transaction, message)
             return message
 
         def adopt() -> namespace_pb2.ImportNamespaceResponse:
-            return self._core.engine.adopt(self._pinned(value), recall, finish, dry_run=request.validate_only)
+            return self._core.engine.adopt(self._pinned(value), once.known, finish, dry_run=request.validate_only)
 
         return await self._core.run(adopt)
 
@@ -294,10 +280,9 @@ class NamespaceService:
 
 def _read(message: namespace_pb2.Namespace, name: str, now: NamespaceRecord | None) -> Namespace:
     found = Violations()
-    value = namespace.to_model(message, name, "namespace", found, current=None if now is None else now.namespace)
-    found.check()
-    assert value is not None  # noqa: S101 nothing was found
-    return value
+    return found.taken(
+        namespace.to_model(message, name, "namespace", found, current=None if now is None else now.namespace)
+    )
 
 
 def _check_etag(record: NamespaceRecord, etag: str) -> None:
@@ -307,11 +292,3 @@ def _check_etag(record: NamespaceRecord, etag: str) -> None:
             "change on what it is now",
             etag=record.version.etag,
         )
-
-
-def _is_full(view: int, found: Violations, *, by_default: bool) -> bool:
-    if view not in namespace_pb2.NamespaceView.values():
-        found.add("view", f"{view} is unknown: say BASIC or FULL")
-    if view == namespace_pb2.NAMESPACE_VIEW_UNSPECIFIED:
-        return by_default
-    return view == namespace_pb2.NAMESPACE_VIEW_FULL

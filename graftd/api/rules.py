@@ -52,9 +52,7 @@ class RuleService:
             )
             return rule_pb2.ListRulesResponse(
                 rules=[self._message(record) for record in page.records],
-                next_page_token=(
-                    "" if page.after is None else call.token(request, pages.Cursor(page.after, page.revision))
-                ),
+                next_page_token=page.token(call, request),
                 revision=page.revision,
             )
 
@@ -64,9 +62,7 @@ class RuleService:
         found = Violations()
         namespace = names.parse_namespace(request.parent, "parent", found)
         name = names.check_new_id("a rule", request.rule_id, "rule_id", found) if request.rule_id else ""
-        value = rule.to_model(request.rule, "rule", found)
-        found.check()
-        assert value is not None  # noqa: S101 nothing was found
+        value = found.taken(rule.to_model(request.rule, "rule", found))
 
         def act(transaction: Transaction) -> Callable[[Carried], rule_pb2.Rule]:
             record = transaction.add_rule(namespace, value, rule_id=name)
@@ -115,7 +111,4 @@ class RuleService:
 
 def _read(message: rule_pb2.Rule) -> Rule:
     found = Violations()
-    value = rule.to_model(message, "rule", found)
-    found.check()
-    assert value is not None  # noqa: S101 nothing was found
-    return value
+    return found.taken(rule.to_model(message, "rule", found))

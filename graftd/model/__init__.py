@@ -45,6 +45,7 @@ from graftd.model._record import (
     RuleRecord,
     TargetedEndpoint,
     Version,
+    namespace_of,
 )
 from graftd.model._rule import Direction, Rule, Verdict
 from graftd.model._socket import Door, GraftedSocket
@@ -112,4 +113,5 @@ __all__ = [
     "check_annotations",
     "check_id",
     "check_labels",
+    "namespace_of",
 ]

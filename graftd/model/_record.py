@@ -139,6 +139,11 @@ class ChangeKind(enum.IntEnum):
 Record: TypeAlias = NamespaceRecord | EndpointRecord | RuleRecord[Rule] | RuleRecord[AclRule]
 
 
+def namespace_of(record: Record) -> str:
+    """The name of the namespace that a record is of, or in."""
+    return record.namespace.name if isinstance(record, NamespaceRecord) else record.namespace
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change of one resource.

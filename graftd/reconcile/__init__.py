@@ -13,6 +13,7 @@ from graftd.reconcile._status import (
     Sync,
     SyncState,
 )
+from graftd.reconcile._thread import EngineThread
 from graftd.reconcile.engine import Engine
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Condition",
     "Difference",
     "Engine",
+    "EngineThread",
     "Failure",
     "Listener",
     "ModuleState",

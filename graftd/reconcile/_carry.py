@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from graftd.errors import GraftError, KernelError, StoreError, StoreUnavailableError
-from graftd.model import Change, NamespaceContent, NamespaceRecord, SetAcl
+from graftd.model import Change, NamespaceContent, NamespaceRecord, SetAcl, namespace_of
 from graftd.reconcile._difference import Resource, ResourceKind
 from graftd.reconcile._event import NodeEventKind
 from graftd.reconcile._news import News
 from graftd.reconcile._places import UNKNOWN, Place, Places
-from graftd.reconcile._plan import namespace_before, namespace_of, plan
+from graftd.reconcile._plan import namespace_before, plan
 from graftd.reconcile._status import Carried
 from graftd.reconcile._tables import Sent, Tables, aborting, cured
 from graftd.store import ALL, Store, Transaction, View
@@ -49,7 +49,7 @@ class Carrier:
         self._news = news
 
     def begin(self, transaction: Transaction) -> Work:
-        names = {namespace_of(change) for change in transaction.changes}
+        names = {namespace_of(change.record) for change in transaction.changes}
         return Work(names, self._places.remember(names), self._news.mark())
 
     def carry_out(self, work: Work, transaction: Transaction, *, abort: bool) -> None:
@@ -57,7 +57,7 @@ class Carrier:
         the commit, or a crash would leave a table that nobody knows. Raises KernelError, PlaceError."""
         by_name: dict[str, list[Change]] = defaultdict(list)
         for change in transaction.changes:
-            by_name[namespace_of(change)].append(change)
+            by_name[namespace_of(change.record)].append(change)
         for name, changes in by_name.items():
             record = transaction.find_namespace(name)
             touched, before = namespace_before(changes)

@@ -61,11 +61,6 @@ def plan(
     return in_order([*_settings(view, changes), *steps, *_lists(view, name, changes)]), waits
 
 
-def namespace_of(change: Change) -> str:
-    record = change.record
-    return record.namespace.name if isinstance(record, NamespaceRecord) else record.namespace
-
-
 def namespace_before(changes: Iterable[Change]) -> tuple[bool, NamespaceRecord | None]:
     """Whether the namespace itself is among what changes, and what it was before; None: it is new."""
     for change in changes:

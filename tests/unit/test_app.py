@@ -10,8 +10,9 @@ from typing import cast
 import pytest
 
 from graftd import log
-from graftd.app import App, EngineThread, PartFailedError
+from graftd.app import App, PartFailedError
 from graftd.config import Config
+from graftd.reconcile import EngineThread
 
 
 def test_a_part_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,7 @@ def test_what_is_heard_while_the_engine_is_busy(monkeypatch: pytest.MonkeyPatch)
             app._hear({number: 1})
             app._hear({number: 2, number + 10: 1})  # behind what was given to the engine
             await asyncio.gather(*app._tasks)
-        app._executor.shutdown()
+        app._thread.shutdown()
 
     asyncio.run(serve())
     assert looked == [{number: 2, number + 10: 1} for number in range(3)]

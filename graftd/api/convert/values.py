@@ -26,6 +26,7 @@ from graftd.model import (
 )
 
 PORT_MAX = 65535
+_UNSPECIFIED, _BASIC, _FULL = 0, 1, 2  # views
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -179,3 +180,11 @@ def timestamp(time: datetime) -> Timestamp:
 def enum_number(number: int) -> Any:
     """A number of the kernel's as an open enum of the contract can hold it; 0 for one that it cannot."""
     return number if number < 2**31 else 0
+
+
+def read_view(view: int, field: str, found: Violations, *, by_default: bool) -> bool:
+    """Whether a view is FULL; by_default: what it is where the request does not say. Namespaces and endpoints number
+    theirs alike."""
+    if view not in (_UNSPECIFIED, _BASIC, _FULL):
+        found.add(field, f"{view} is unknown: say BASIC or FULL")
+    return by_default if view == _UNSPECIFIED else view == _FULL

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that an engine, and all that it is given, belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class EngineThread(ThreadPoolExecutor):
+    """One thread, which makes one call after the other. ended: calls that it has done."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "engine")
+        self.ended = 0
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something there, from an event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self, partial(function, *args, **kwargs))
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future = super().submit(function, *args, **kwargs)
+        future.add_done_callback(self._count)
+        return future
+
+    def _count(self, future: Future[Any]) -> None:
+        self.ended += not future.cancelled()
