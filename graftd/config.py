@@ -166,14 +166,14 @@ class TlsSection:
 
 @dataclass(frozen=True, slots=True)
 class ServerSection:
-    admin_socket: Annotated[Path, Key(_SOCKET, "Made where systemd hands over no socket 'admin'.", restart=True)] = (
-        Path("/run/graftd/admin.sock")
-    )
-    socket: Annotated[Path, Key(_SOCKET, "Made where systemd hands over no socket 'read-write'.", restart=True)] = Path(
-        "/run/graftd/graftd.sock"
-    )
+    admin_socket: Annotated[
+        Path, Key(_SOCKET, "The socket 'admin', made where systemd hands over none of the three.", restart=True)
+    ] = Path("/run/graftd/admin.sock")
+    socket: Annotated[
+        Path, Key(_SOCKET, "The socket 'read-write', made where systemd hands over none of the three.", restart=True)
+    ] = Path("/run/graftd/graftd.sock")
     read_only_socket: Annotated[
-        Path, Key(_SOCKET, "Made where systemd hands over no socket 'read-only'.", restart=True)
+        Path, Key(_SOCKET, "The socket 'read-only', made where systemd hands over none of the three.", restart=True)
     ] = Path("/run/graftd/read-only.sock")
     max_connections: Annotated[
         int, Key(Whole(2, 65536), "Connections to each of the unix sockets at once. One more is closed at once.")

@@ -17,6 +17,7 @@ import re
 import socket
 import stat
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
@@ -41,7 +42,7 @@ class MetricsError(GraftError):
     """Metrics cannot be handed out where the configuration says."""
 
 
-class Family:
+class Family(ABC):
     """A metric of one name, with a value for each combination of its labels. Made by a Registry."""
 
     kind: _Kind
@@ -67,8 +68,9 @@ class Family:
             ]
         )
 
+    @abstractmethod
     def _samples(self) -> list[tuple[str, Mapping[str, str], float]]:
-        raise NotImplementedError
+        """What of the name comes behind the metric's own, the labels, and the value."""
 
     def _key(self, labels: Mapping[str, str], known: Mapping[_Labels, object]) -> _Labels:
         if labels.keys() != set(self.labels):
@@ -225,6 +227,10 @@ class Metrics:
         self.rpc.add(method=method, code=code)
         if seconds is not None:
             self.rpc_seconds.observe(seconds, method=method)
+
+    def kernel_asked(self, outcome: str) -> None:
+        """outcome: "ok", "refused" or "unreachable"."""
+        self.kernel_requests.add(outcome=outcome)
 
     def set_namespaces(self, *, present: int, absent: int) -> None:
         self.namespaces.set(present, state="present")

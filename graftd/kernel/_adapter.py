@@ -41,11 +41,18 @@ class KernelAdapter:
     process's, what would write raises, or answers with, TablesClaimedError.
     """
 
-    def __init__(self, client: Client | None = None, module: Path = Path("/sys/module/graft/initstate")) -> None:
+    def __init__(
+        self,
+        client: Client | None = None,
+        module: Path = Path("/sys/module/graft/initstate"),
+        count: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
         """module: what says `live` while the module is loaded, and something else already while it goes. The kernel
-        would load it again for who asks for its family, and undo what an operator did."""
+        would load it again for who asks for its family, and undo what an operator did. count: told of each request,
+        with "ok", "refused" or "unreachable"."""
         self._client = client or Client.open()
         self._module = module
+        self._count = count
         self._claims = False
         self._claimed: int | None = None  # the module's family when it was claimed
 
@@ -90,12 +97,13 @@ class KernelAdapter:
 
     def carry_out(self, fd: int, steps: Sequence[Step]) -> list[StepResult]:
         """Do all steps in order, a hundred in an exchange. One that is refused keeps no later one from being done."""
-        outcomes = self._ask(lambda: self._client.outcomes([self._request(fd, step) for step in steps]))
+        outcomes = self._exchange(lambda: self._client.outcomes([self._request(fd, step) for step in steps]))
         results = []
         for step, outcome in zip(steps, outcomes, strict=True):
             error = outcome.error
             if isinstance(step, DeleteEndpoint) and error is not None and error.errno == errno.ENOENT:
                 error = None
+            self._count("ok" if error is None else _outcome(error))
             results.append(StepResult(error and self._named(error), outcome.aborted))
         return results
 
@@ -113,12 +121,16 @@ class KernelAdapter:
             return netns.cookie_of(fd)
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
-        self._check_loaded()
+        answer = self._exchange(question)
+        self._count("ok")
+        return answer
+
+    def _exchange(self, question: Callable[[], Answer]) -> Answer:
         try:
+            self._check_loaded()
             answer = question()
-        except ModuleNotLoadedError:
-            raise
         except KernelError as error:
+            self._count(_outcome(error))
             raise self._named(error) from None
         if self._claims and self._client.family != self._claimed:
             self._claim_again()
@@ -168,3 +180,9 @@ class KernelAdapter:
                 return _requests.rules_set(fd, rules)
             case SetAcl(acl, abort):
                 return _requests.acl_set(fd, acl, abort=abort)
+
+
+def _outcome(error: KernelError) -> str:
+    """What the count of requests calls it."""
+    silent = error.errno in (errno.ETIMEDOUT, errno.ENOBUFS)
+    return "unreachable" if silent or isinstance(error, ModuleNotLoadedError) else "refused"

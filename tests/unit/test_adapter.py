@@ -123,6 +123,23 @@ def test_a_module_that_was_unloaded_is_not_asked_for(module: Module, tmp_path: P
     adapter.close()
 
 
+def test_each_request_is_counted_by_what_became_of_it(module: Module, tmp_path: Path) -> None:
+    counted: list[str] = []
+    state = tmp_path / "initstate"
+    state.write_text("live\n")
+    client = Client(module, os.open("/dev/null", os.O_RDONLY))  # type: ignore[arg-type]
+    adapter = KernelAdapter(client, state, counted.append)
+    adapter.info()
+    module.refusals[Command.RULES_SET] = KernelError(errno.EINVAL, "no")
+    module.refusals[Command.ENDPOINT_DEL] = KernelError(errno.ENOENT, "gone already, which is as good")
+    adapter.carry_out(5, [SetTable(TableSettings(frozen=True)), SetRules((RULE,)), DeleteEndpoint("e")])
+    state.unlink()
+    with pytest.raises(ModuleNotLoadedError):
+        adapter.tables()
+    assert counted == ["ok", "ok", "refused", "ok", "unreachable"]
+    adapter.close()
+
+
 def test_steps_are_requests_in_order(module: Module, adapter: KernelAdapter) -> None:
     own = adapter._client._own_fd
     settings = TableSettings(frozen=True)
