@@ -52,7 +52,7 @@ class Finder(Protocol):
 
     def find(self, selector: Selector) -> Found | None:
         """What the selector selects now; None for nothing. Raises NamespaceError for several, or for
-        what is no network namespace."""
+        what is no network namespace; KernelError where that cannot be seen now."""
 
     def identity(self, found: Found) -> NetnsIdentity: ...
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from graftd.errors import KernelError, ModuleNotLoadedError, TablesClaimedError
 from graftd.kernel import _requests, netns
 from graftd.kernel._client import Client
+from graftd.kernel._lack import check_lack
 from graftd.kernel._requests import Request
 from graftd.model import (
     Acl,
@@ -139,7 +140,8 @@ class KernelAdapter:
     def _check_loaded(self) -> None:
         try:
             state = self._module.read_bytes()
-        except OSError:
+        except OSError as error:
+            check_lack(error, str(self._module))
             state = b""
         if state.strip() != b"live":
             raise ModuleNotLoadedError(errno.ENOENT, "the kernel module graft is not loaded")

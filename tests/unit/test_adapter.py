@@ -3,6 +3,7 @@
 
 import errno
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -138,6 +139,20 @@ def test_each_request_is_counted_by_what_became_of_it(module: Module, tmp_path: 
         adapter.tables()
     assert counted == ["ok", "ok", "refused", "ok", "unreachable"]
     adapter.close()
+
+
+def test_too_few_descriptors_do_not_unload_the_module(adapter: KernelAdapter) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(KernelError, match="initstate cannot be opened: Too many open files") as caught:
+            adapter.info()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not isinstance(caught.value, ModuleNotLoadedError)
+    adapter.info()
 
 
 def test_steps_are_requests_in_order(module: Module, adapter: KernelAdapter) -> None:

@@ -2,6 +2,7 @@
 """Finding network namespaces, real ones, and hearing of their coming and going. Control groups and /proc are played."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import resource
@@ -409,19 +410,55 @@ def test_a_user_gives_a_control_group_the_name_of_another(
     assert found(finder, "container", ID) == NetnsIdentity(boot_id(), web.cookie)
 
 
-def test_no_descriptor_is_left_to_look(finder: Finder, web: Contained) -> None:
-    """Which does not say that the namespace is gone."""
-    path = str(web.file)
+@contextlib.contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """So many can be opened inside, or fewer."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open("/dev/null", os.O_RDONLY)
     os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, limits[1]))
     try:
-        with pytest.raises(KernelError, match="Too many open files"):
-            finder.find(selector("path", path))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert found(finder, "path", path) == NetnsIdentity(boot_id(), web.cookie)
+
+
+@pytest.mark.parametrize("kind", ["path", "pid", "container", "unit"])
+def test_too_few_descriptors_are_left_to_look(machine: Machine, finder: Finder, web: Contained, kind: str) -> None:
+    """Which does not say that the namespace is gone."""
+    machine.process(40, 7, web.file)
+    machine.cgroup(f"system.slice/docker-{ID}.scope", 40)
+    machine.cgroup("system.slice/web.service", 40)
+    value = {"path": str(web.file), "pid": "40", "container": ID, "unit": "web.service"}[kind]
+    refusals = []
+    for left in range(20):
+        try:
+            with descriptors_left(left):
+                place = finder.find(selector(kind, value))
+        except KernelError as error:
+            refusals.append(error.message)
+        else:
+            assert place is not None, left
+            with place:
+                assert finder.identity(place).cookie == web.cookie
+    assert 0 < len(refusals) < 20
+    assert all("Too many open files" in refusal for refusal in refusals)
+
+
+def test_too_few_descriptors_are_left_to_watch(machine: Machine, watcher: Watcher) -> None:
+    process = subprocess.Popen(["sleep", "1000"])
+    wanted = [selector("container", ID), selector("pid", str(process.pid))]
+    try:
+        for left in range(5):
+            with descriptors_left(left):
+                watcher.watch(wanted)
+            assert ("Too many open files" in watcher.lacking) == (left == 0)
+        machine.cgroup(f"system.slice/docker-{ID}.scope", 40)
+        assert told(watcher) == {wanted[0]}
+    finally:
+        process.kill()
+        process.wait()
+    assert told(watcher) == {wanted[1]}
 
 
 def test_a_process_where_many_descriptors_are_open(watcher: Watcher) -> None:

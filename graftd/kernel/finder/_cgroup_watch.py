@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from graftd.errors import KernelError
 from graftd.kernel.finder._cgroups import Names, folders
 from graftd.kernel.finder._inotify import (
     IN_CREATE,
@@ -82,7 +83,12 @@ class CgroupWatch:
         self._watch(folder, IN_CREATE | IN_DELETE | IN_ONLYDIR)
         if found:
             self._watch(folder / _EVENTS, IN_MODIFY)
-        for child in folders(folder):
+        try:
+            children = folders(folder)
+        except KernelError as error:
+            self.lacking = error.message
+            return found
+        for child in children:
             found |= self._enter(child)
         return found
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from graftd.kernel._lack import check_lack
 from graftd.kernel.finder._processes import started
 from graftd.model import Selector, SelectorKind
 
@@ -56,11 +57,12 @@ def _names(selector: Selector) -> list[str]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """The control groups right below one; none of one that is gone."""
+    """The control groups right below one; none of one that is gone. Raises KernelError for a lack of descriptors."""
     try:
         with os.scandir(folder) as entries:
             return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
+    except OSError as error:
+        check_lack(error, str(folder))
         return []
 
 
@@ -87,7 +89,8 @@ def processes(folder: Path, depth: int = 0) -> Iterator[tuple[int, int]]:
     """Depth and id of the processes of a control group and of all below it."""
     try:
         text = Path(folder, "cgroup.procs").read_text()
-    except OSError:  # gone, or of a threaded group
+    except OSError as error:  # gone, or of a threaded group
+        check_lack(error, str(folder))
         text = ""
     # 0 stands for a process of another pid namespace, which cannot be named from here.
     yield from ((depth, int(word)) for word in text.split() if word != "0")

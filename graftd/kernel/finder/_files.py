@@ -9,11 +9,11 @@ import os
 import stat
 from pathlib import Path
 
-from graftd.errors import GraftError, KernelError, NamespaceError
+from graftd.errors import NamespaceError
+from graftd.kernel._lack import check_lack
+from graftd.kernel.netns import CLONE_NEWNET
 
-CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
-_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Found:
@@ -35,8 +35,10 @@ class Found:
         status = os.fstat(self._fd)
         return status.st_dev, status.st_ino
 
-    def duplicate(self) -> Found:
-        return Found(os.dup(self._fd))
+    def keep(self) -> Found:
+        """The same, still open after this one is closed."""
+        kept, self._fd = Found(self._fd), -1
+        return kept
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -61,7 +63,7 @@ def open_file(path: Path, what: str) -> Found | None:
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return None
     except OSError as error:
-        raise _failure(what, error) from error
+        raise failure(what, error) from error
     try:
         status = os.fstat(place)
         if not stat.S_ISREG(status.st_mode):
@@ -75,7 +77,7 @@ def _reopen(place: int, what: str, *, empty: bool) -> Found | None:
     try:
         found = Found(os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
-        raise _failure(what, error) from error
+        raise failure(what, error) from error
     try:
         kind = fcntl.ioctl(found.fd, _NS_GET_NSTYPE)
     except OSError as error:
@@ -89,8 +91,7 @@ def _reopen(place: int, what: str, *, empty: bool) -> Found | None:
     return found
 
 
-def _failure(what: str, error: OSError) -> GraftError:
-    sentence = f"{what} cannot be opened: {error.strerror}"
-    if error.errno in _LACKING:
-        return KernelError(error.errno, sentence)
-    return NamespaceError(sentence)
+def failure(what: str, error: OSError) -> NamespaceError:
+    """What to raise where a file cannot be opened. Raises KernelError as open_file does."""
+    check_lack(error, what)
+    return NamespaceError(f"{what} cannot be opened: {error.strerror}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from graftd import ports
 from graftd.errors import NamespaceError
 from graftd.kernel import netns
+from graftd.kernel._lack import check_lack
 from graftd.kernel.finder._cgroups import Names, matching, oldest, owned_by, processes
 from graftd.kernel.finder._files import Found, open_file
 from graftd.kernel.finder._processes import TRIES, open_process, started
@@ -53,6 +54,7 @@ class Finder:
 
         Raises NamespaceError for several, for what is no network namespace, and for a container or unit
         that is in graftd's own: it has none, or none yet, for runtimes make one after the control group.
+        KernelError where descriptors or memory are lacking to look.
         """
         value = selector.value
         match selector.kind:
@@ -128,9 +130,9 @@ class Finder:
             found = open_process(self._roots.proc, pid, start)
             if found is None:
                 continue
-            if any(pid == member for _, member in processes(folder)):
-                return found
-            found.close()
+            with found:
+                if any(pid == member for _, member in processes(folder)):
+                    return found.keep()
         return None
 
     def _in_runtimes(self, value: str) -> Iterator[Found]:
@@ -150,7 +152,7 @@ class Finder:
                     f"{selector.kind.value} '{selector.value}' is in the network namespace that graftd runs in: "
                     "it has none of its own"
                 )
-            return next((one.duplicate() for one in different.values()), None)
+            return next((one.keep() for one in different.values()), None)
 
 
 def _present(found: Iterable[Found | None]) -> Iterator[Found]:
@@ -160,5 +162,6 @@ def _present(found: Iterable[Found | None]) -> Iterator[Found]:
 def _files(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        check_lack(error, str(folder))
         return []

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from graftd.errors import GraftError
 from graftd.kernel.finder._cgroup_watch import CgroupWatch
 from graftd.kernel.finder._folders import Folders
 from graftd.kernel.finder._inotify import Timer
@@ -149,7 +150,10 @@ class Watcher:
             descriptor = os.pidfd_open(pid)
         except OSError:
             return None
-        start = started(self._roots.proc, pid)
+        try:
+            start = started(self._roots.proc, pid)
+        except GraftError:
+            start = None
         if start is None or selector.start_ticks not in (0, start) or _is_readable(descriptor):
             os.close(descriptor)
             return None
