@@ -151,7 +151,7 @@ class Carrier:
             if isinstance(place, Place):
                 self._places.check(name, place)
                 if live is None or place.identity != live.identity:
-                    self._places.check_free(name, place)
+                    self._places.check_empty(name, place)
             if live is not None and isinstance(place, Place) and place.identity == live.identity:
                 live.selector = selector  # another way to the same network namespace
             else:

@@ -265,9 +265,8 @@ class Places:
                 owner=owner,
             )
 
-    def check_free(self, name: str, place: Place) -> None:
-        """As check; raise TableNotEmptyError where the table holds anything."""
-        self.check(name, place)
+    def check_empty(self, name: str, place: Place) -> None:
+        """Raise TableNotEmptyError where the table holds anything."""
         table = place.table
         if table is not None and (table.endpoints or table.rules or table.acls):
             raise TableNotEmptyError(

@@ -320,13 +320,13 @@ class Engine:
             self._places.meet_module()
             self._module.check()
             names = self._places.names() if name is None else [name]
+            if not dry_run:
+                self._places.look()
+                self._rounds.keep_identities()
             revision = self.read(lambda view: view.revision)
             if dry_run:
                 repairs = self.read(lambda view: [one for each in names for one in self._tables.compare(view, each)])
             else:
-                self._places.look()
-                self._rounds.keep_identities()
-                revision = self.read(lambda view: view.revision)
                 repairs = self._rounds.equalize(names, whole=True)
             failures = [one for one in self._health.failures() if one.resource.namespace in names]
             return Report(tuple(repairs), tuple(failures), revision)
