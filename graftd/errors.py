@@ -63,12 +63,8 @@ class AlreadyExistsError(ResourceError):
 
 
 class SelectorTakenError(AlreadyExistsError):
-    """Another resource has the selector that a request is to give: a namespace, or a rule of the same namespace."""
-
-    @property
-    def resource(self) -> str:
-        """The other one's id."""
-        return self.id
+    """Another resource has the selector that a request is to give: a namespace, or a rule of the same namespace.
+    kind, namespace, id: that one's."""
 
 
 class IndexRangeError(ResourceError):

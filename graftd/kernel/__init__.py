@@ -12,7 +12,7 @@ from graftd.kernel._messages import GROUP_EVENT, GROUP_TABLE
 if TYPE_CHECKING:
     from graftd.kernel._adapter import KernelAdapter
     from graftd.kernel._listener import Heard, Listener
-    from graftd.kernel.finder import Finder, FinderRoots, Found, Watcher
+    from graftd.kernel.finder import Finder, FinderRoots, Watcher
 
 __all__ = [
     "GROUP_EVENT",
@@ -20,7 +20,6 @@ __all__ = [
     "Client",
     "Finder",
     "FinderRoots",
-    "Found",
     "Heard",
     "KernelAdapter",
     "Listener",
@@ -30,7 +29,6 @@ __all__ = [
 _LATER = {
     "Finder": "finder",
     "FinderRoots": "finder",
-    "Found": "finder",
     "Heard": "_listener",
     "KernelAdapter": "_adapter",
     "Listener": "_listener",

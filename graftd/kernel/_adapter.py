@@ -98,7 +98,7 @@ class KernelAdapter:
 
     def carry_out(self, fd: int, steps: Sequence[Step]) -> list[StepResult]:
         """Do all steps in order, a hundred in an exchange. One that is refused keeps no later one from being done."""
-        outcomes = self._exchange(lambda: self._client.outcomes([self._request(fd, step) for step in steps]))
+        outcomes = self._exchange(lambda: self._client.batch([self._request(fd, step) for step in steps]))
         results = []
         for step, outcome in zip(steps, outcomes, strict=True):
             error = outcome.error

@@ -216,12 +216,8 @@ class Client:
 
     # Many at once, and notifications
 
-    def batch(self, requests: Sequence[Request]) -> list[KernelError | None]:
-        """Send all; for each, what the kernel refused it with. Dumps have no place here."""
-        return [outcome.error for outcome in self.outcomes(requests)]
-
-    def outcomes(self, requests: Sequence[Request]) -> list[Outcome]:
-        """As batch, with how many sockets each request ended."""
+    def batch(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Send all; for each, what came of it. Dumps have no place here."""
         return [Outcome(reply.error, _ended(reply.messages)) for reply in self._transport.exchange(requests)]
 
     @property

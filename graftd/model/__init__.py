@@ -12,7 +12,6 @@ from graftd.model._info import ModuleInfo
 from graftd.model._namespace import (
     Freeze,
     Namespace,
-    NamespaceState,
     NetnsIdentity,
     Selector,
     SelectorKind,
@@ -82,7 +81,6 @@ __all__ = [
     "Namespace",
     "NamespaceContent",
     "NamespaceRecord",
-    "NamespaceState",
     "NetnsIdentity",
     "Network",
     "Notice",

@@ -148,17 +148,6 @@ class NetnsIdentity:
             raise ValueError(f"{self.cookie} is no cookie of a network namespace: they go from 1 to {_COOKIE_MAX}")
 
 
-class NamespaceState(enum.IntEnum):
-    """PRESENT: the selector was last seen to select a namespace. ABSENT: none, and the table waits for it."""
-
-    ABSENT = 1
-    PRESENT = 2
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
-
-
 @dataclass(frozen=True, slots=True)
 class Freeze:
     """New grafts are denied. reason: for people, at most 256 characters."""

@@ -11,7 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from graftd.model._acl import AclRule
 from graftd.model._endpoint import Endpoint
-from graftd.model._namespace import Namespace, NamespaceState, NetnsIdentity, check_id, check_labels
+from graftd.model._namespace import Namespace, NetnsIdentity, check_id, check_labels
 from graftd.model._rule import Rule
 
 AnyRule = TypeVar("AnyRule", Rule, AclRule)
@@ -38,17 +38,13 @@ class Version:
 @dataclass(frozen=True, slots=True)
 class NamespaceRecord:
     """uid: a UUID, given at creation; so everywhere below. identity: the network namespace that the
-    selector was last seen to select, None for none; it moves neither the version nor the etag."""
+    selector was last seen to select, None for none; it moves neither the version nor the etag. One of an
+    earlier boot is the caller's to tell."""
 
     uid: str
     namespace: Namespace
     identity: NetnsIdentity | None
     version: Version
-
-    @property
-    def state(self) -> NamespaceState:
-        """As last seen; an identity of an earlier boot is the caller's to tell."""
-        return NamespaceState.ABSENT if self.identity is None else NamespaceState.PRESENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,10 +75,6 @@ class Row(NamedTuple):
     updated: int
 
 
-def to_micros(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
-
-
 def to_time(micros: int) -> datetime:
     return _EPOCH + micros * _MICROSECOND
 

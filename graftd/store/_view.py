@@ -135,10 +135,6 @@ class View:
             acl=tuple(Identified(record.id, record.rule) for record in self.acl(name)),
         )
 
-    def content_revision(self, name: str) -> int:
-        """Of the last change to the namespace or anything in it, its identity excepted."""
-        return self._touched(name, "content")[0]
-
     def content_etag(self, name: str) -> str:
         """Opaque; differs whenever the namespace or anything in it does, its identity excepted."""
         return _codec.etag(*self._touched(name, "content"))

@@ -58,14 +58,15 @@ def unix(number: int) -> Endpoint:
 
 
 def fill(client: Client, web: Space, count: int) -> None:
-    assert not any(client.batch([client.endpoint_request(unix(number), web.fd) for number in range(count)]))
+    outcomes = client.batch([client.endpoint_request(unix(number), web.fd) for number in range(count)])
+    assert not any(outcome.error for outcome in outcomes)
 
 
 def test_a_batch_carries_out_what_is_not_refused(client: Client, web: Space) -> None:
     client.set_table(TableSettings(max_endpoints=250), web.fd)
     requests = [client.endpoint_request(unix(number), web.fd) for number in (*range(240), 5, *range(240, 260))]
-    errors = client.batch(requests)
-    refused = {index: error.errno for index, error in enumerate(errors) if error is not None}
+    outcomes = client.batch(requests)
+    refused = {index: outcome.error.errno for index, outcome in enumerate(outcomes) if outcome.error is not None}
     assert refused == {240: errno.EEXIST, **dict.fromkeys(range(251, 261), errno.ENOSPC)}
     assert {entry.endpoint.name for entry in client.endpoints(web.fd)} == {f"e{number}" for number in range(250)}
 
@@ -142,9 +143,9 @@ def test_a_dump_of_rules_that_changes_underfoot(
 
 
 def refusal(client: Client, request: Request) -> KernelError:
-    (error,) = client.batch([request])
-    assert error is not None
-    return error
+    (outcome,) = client.batch([request])
+    assert outcome.error is not None
+    return outcome.error
 
 
 INET = Endpoint("e", EndpointType.IPV4, ip_address("10.0.0.2"), PortRange.single(80))

@@ -4,9 +4,8 @@
 Nothing found is kept open, and nothing is known by its pid or inode: see `Finder.identity`.
 """
 
-from graftd.kernel.finder._files import Found
 from graftd.kernel.finder._finder import Finder
 from graftd.kernel.finder._roots import FinderRoots
 from graftd.kernel.finder._watcher import Watcher
 
-__all__ = ["Finder", "FinderRoots", "Found", "Watcher"]
+__all__ = ["Finder", "FinderRoots", "Watcher"]
