@@ -12,6 +12,8 @@ from graftd.reconcile._event import NodeEventKind
 from graftd.reconcile._news import News, now
 from graftd.reconcile._status import Condition, ModuleState
 
+_NOT_LOADED = "the kernel module graft is not loaded: load it with 'modprobe graft'"
+
 
 class Module:
     """As last seen. info: None where it is not loaded. condition: what is wrong, None for nothing."""
@@ -34,9 +36,9 @@ class Module:
         try:
             self.info = self._kernel.info()
             self._kernel.claim()
-        except ModuleNotLoadedError as error:
+        except ModuleNotLoadedError:
             self.info = None
-            self._be(ModuleState.NOT_LOADED, "MODULE_NOT_LOADED", f"{error.message}: load it with 'modprobe graft'")
+            self._be(ModuleState.NOT_LOADED, "MODULE_NOT_LOADED", _NOT_LOADED)
         except KernelError as error:
             self._be(ModuleState.REFUSING, *self._refusal(error))
         else:
@@ -47,10 +49,7 @@ class Module:
 
     def missing(self) -> ModuleNotLoadedError:
         """What to raise where it is gone."""
-        message = (
-            self.condition.message if self.condition else "the module graft is gone: load it with 'modprobe graft'"
-        )
-        return ModuleNotLoadedError(errno.ENOENT, message)
+        return ModuleNotLoadedError(errno.ENOENT, self.condition.message if self.condition else _NOT_LOADED)
 
     def check(self) -> None:
         """Raise ModuleNotLoadedError or TablesClaimedError unless it lets graftd write; another KernelError where it
