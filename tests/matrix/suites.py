@@ -60,9 +60,7 @@ def host_command(*words: str) -> Run:
 
 def unit_tests(folder: Path, log: IO[str]) -> Counts:
     """Run the tests that need no guest."""
-    report = folder / _REPORT
-    status = _call([str(CHECKOUT / ".venv/bin/pytest"), "-q", "tests/unit", f"--junitxml={report}"], log)
-    return _tested(report, status, f"pytest exited with status {status}")
+    return _pytest(folder, log, "-q", "tests/unit")
 
 
 def unit_tests_of(release: str) -> Run:
@@ -77,9 +75,7 @@ def unit_tests_of(release: str) -> Run:
 
 def integration_tests(folder: Path, log: IO[str]) -> Counts:
     """Run the tests of graftd as a process, with the kernel played."""
-    report = folder / _REPORT
-    status = _call([str(CHECKOUT / ".venv/bin/pytest"), "-v", "tests/integration", f"--junitxml={report}"], log)
-    return _tested(report, status, f"pytest exited with status {status}")
+    return _pytest(folder, log, "-v", "tests/integration")
 
 
 def guest_tests(guest: Guest, races: int = _RACES) -> Run:
@@ -115,17 +111,20 @@ def soak(guest: Guest) -> Run:
 
 def soak_integration(folder: Path, log: IO[str]) -> Counts:
     """Kill graftd five hundred times, and send a thousand generated requests to each method."""
-    report = folder / _REPORT
     tests = [f"tests/integration/test_{name}.py" for name in ("crash", "fuzz")]
-    pytest = [str(CHECKOUT / ".venv/bin/pytest"), "-v", "-s", *tests, f"--junitxml={report}"]
-    status = _call(["env", "GRAFT_CRASHES=500", "GRAFT_FUZZ=1000", *pytest], log)
-    return _tested(report, status, f"pytest exited with status {status}")
+    return _pytest(folder, log, "-v", "-s", *tests, environment=["GRAFT_CRASHES=500", "GRAFT_FUZZ=1000"])
 
 
 def soak_service(folder: Path, log: IO[str]) -> Counts:
     """Kill graftd fifty times in a guest."""
     guest = Guest(service=True, timeout=3600.0)
     return _guest_pytest(guest, folder, log, [f"{_SERVICE_TESTS}/test_crash.py"], environment=["GRAFT_CRASHES=50"])
+
+
+def _pytest(folder: Path, log: IO[str], *arguments: str, environment: Sequence[str] = ()) -> Counts:
+    report = folder / _REPORT
+    status = _call(["env", *environment, str(CHECKOUT / ".venv/bin/pytest"), *arguments, f"--junitxml={report}"], log)
+    return _tested(report, status, f"pytest exited with status {status}")
 
 
 def _guest_pytest(
