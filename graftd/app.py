@@ -117,6 +117,7 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self._generations: dict[int, int] = {}
         self._noticing = False
+        self._lacking = ""
         self._failure: BaseException | None = None
         server = config.server
         self._hub = Hub(
@@ -303,8 +304,13 @@ class App:
 
     def _watch(self, machine: Machine) -> None:
         """Let the watcher see the selectors that there are. In the engine's thread."""
-        if machine.watcher is not None:
-            machine.watcher.watch(self._engine.read(_selectors))
+        if machine.watcher is None:
+            return
+        machine.watcher.watch(self._engine.read(_selectors))
+        lacking = machine.watcher.lacking
+        if lacking and lacking != self._lacking:
+            self._log.warning("some of what namespaces do is seen by the periodic pass alone", detail=lacking)
+        self._lacking = lacking
 
     def _follow(self, changes: tuple[Change, ...]) -> None:
         """Namespaces came, went or have other selectors: these are to be watched."""

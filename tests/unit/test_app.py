@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -63,3 +64,30 @@ def test_calls_that_ended() -> None:
         assert isinstance(future.exception(), ValueError)
         assert thread.submit(int, "1").result() == 1
     assert thread.ended == 2
+
+
+def test_a_watcher_that_cannot_see_all_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Watcher:
+        lacking = ""
+
+        def watch(self, _selectors: object) -> None:
+            """Nothing is watched."""
+
+    class Engine:
+        def read(self, _look: object) -> list[object]:
+            return []
+
+    async def serve() -> None:
+        app = App(Config(), cast("log.Log", None))
+        monkeypatch.setattr(app, "_engine", Engine(), raising=False)
+        monkeypatch.setattr(app._log, "warning", lambda _event, detail: told.append(detail), raising=False)
+        watcher = Watcher()
+        for lacking in ("", "no more watches", "no more watches", "", "no more watches"):
+            watcher.lacking = lacking
+            app._watch(cast("Any", SimpleNamespace(watcher=watcher)))
+        app._thread.shutdown()
+
+    asyncio.run(serve())
+    assert told == ["no more watches", "no more watches"]
