@@ -127,6 +127,11 @@ INET = 'inet { address: "10.0.0.2" ports { low: 80 high: 80 } }'
             ),
         ),
         (
+            "-n web add-rule r8 --direction ingress --protocol tcp,udp --deny",
+            "CreateRule",
+            f'{WEB} rule_id: "r8" rule {{ direction: RULE_DIRECTION_INGRESS verdict: RULE_VERDICT_DENY }}',
+        ),
+        (
             "-n web update-rule r9 --deny --network all",
             "UpdateRule",
             (
@@ -273,6 +278,11 @@ def test_command_lines(bed: Bed, line: str, method: str, meaning: str) -> None:
         ("watch --sockets --after 5", "'--after' is about what graftd keeps, and not about --sockets"),
         ("watch -o yaml", "watch has no form yaml: say -o json for an object on each line"),
         ("watch --type endpiont", "unknown type of --type 'endpiont': did you mean 'endpoint'?"),
+        ("watch --type namespace,rule", "unknown type of --type 'namespace,rule': did you mean 'namespace'?"),
+        (
+            "-n web add-rule --direction ingress,egress --deny",
+            "unknown direction of --direction 'ingress,egress': did you mean 'ingress'?",
+        ),
         ("completion tcsh", "unknown shell 'tcsh': expected bash, zsh or fish"),
         ("--timeout 0 status", "'0' is no timeout: expected a number of seconds from 1"),
         ("--tls-ca x status", "certificates come together: say --tls-ca, --tls-cert and --tls-key"),
@@ -318,6 +328,11 @@ def test_labels_are_merged_under_the_etag_of_what_was_read(bed: Bed) -> None:
     assert dict(bed.fake.namespaces["namespaces/web"].labels) == {"tier": "front", "x": "y"}
     assert bed.run("update-namespace web --no-label x --no-annotation n").status == 0
     assert dict(bed.fake.namespaces["namespaces/web"].annotations) == {}
+
+
+def test_a_short_option_with_a_value_may_follow_others_before_the_command(bed: Bed) -> None:
+    assert bed.run("-yn web list-endpoints").status == 0
+    assert bed.asked("ListEndpoints").parent == "namespaces/web"
 
 
 def test_words_after_two_dashes_are_no_options(bed: Bed) -> None:

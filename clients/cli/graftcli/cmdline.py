@@ -68,9 +68,8 @@ def parse(arguments: list[str]) -> Args:
     words: list[str] = []
     rest = list(arguments)
     # Which options there are depends on the command, which may come after some.
-    for word in _words_only(rest):
+    if (word := _command_word(arguments)) is not None:
         command = command_named(word)
-        break
     known = (*GLOBAL, *(command.options if command else ()))
     seen_command = False
     while rest:
@@ -80,7 +79,7 @@ def parse(arguments: list[str]) -> Args:
             break
         if word.startswith("-") and word != "-":
             given += _option(word, rest, known)
-        elif seen_command or command is None:
+        elif seen_command:
             words.append(word)
         else:
             seen_command = True
@@ -94,20 +93,18 @@ def parse(arguments: list[str]) -> Args:
     return Args(command, options, words)
 
 
-def _words_only(arguments: list[str]) -> list[str]:
-    """What is no option and no value of one, as far as global options tell."""
-    words = []
+def _command_word(arguments: list[str]) -> str | None:
+    """The first word that is no option and no value of one, as far as global options tell."""
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
         if not word.startswith("-") or word == "-":
-            words.append(word)
-            continue
-        name, equals, _ = word.partition("=")
-        option = _find(name, GLOBAL)
-        if option and option.metavar and not equals and not _glued(word, option):
-            del rest[:1]
-    return words
+            return word
+        try:
+            _option(word, rest, GLOBAL)
+        except UsageError:
+            continue  # one of the command's, or what is wrong in it is told once the command is known
+    return None
 
 
 def _glued(word: str, option: Option) -> bool:
@@ -153,7 +150,9 @@ def _collected(given: list[tuple[str, str | None]], known: tuple[Option, ...]) -
             continue
         if values and not option.many:
             raise UsageError(f"'--{name}' is said twice: once is enough")
-        if option.choices and not set(value.split(",")) <= set(option.choices):
+        # Where both may be said they may be said one by one, as in tcp,udp.
+        words = value.split(",") if "both" in option.choices else [value]
+        if option.choices and not set(words) <= set(option.choices):
             raise nearest(value, option.choices, f"{option.metavar.lower()} of --{name}")
         values.append(value)
     return options
