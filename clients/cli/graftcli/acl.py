@@ -83,7 +83,7 @@ def _index(args: Args) -> int:
 
 def add(session: Session, args: Args) -> int:
     wanted, _ = _read(args)
-    fields.needed(fields.one_of(args, *ACTIONS), *ACTIONS)
+    fields.needed(args, *ACTIONS)
     name = session.resource("aclRules", args.words[0]) if args.words else f"{session.namespace()}/aclRules/"
     made = session.client.create_acl_rule(
         f"namespaces/{middle(name)}",

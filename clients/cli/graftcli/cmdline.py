@@ -21,10 +21,6 @@ class Args:
     def __contains__(self, name: str) -> bool:
         return name in self._options
 
-    def given(self) -> list[str]:
-        """The names of all options given."""
-        return list(self._options)
-
     def text(self, name: str) -> str | None:
         """An option's value; None where it was not given."""
         values = self._options.get(name)

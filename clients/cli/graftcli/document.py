@@ -12,9 +12,9 @@ from graft_client import messages as m
 from graftcli import fields, text
 from graftcli.acl import ACTIONS
 from graftcli.cmdline import UsageError, either, nearest
-from graftcli.endpoints import check_complete, check_type
+from graftcli.endpoints import check_type
 from graftcli.forms import path_text, word_of, words_of
-from graftcli.namespaces import selector_of
+from graftcli.namespaces import SELECTORS, selector_of
 from graftcli.rules import DIRECTIONS, VERDICTS
 from graftcli.session import last
 from graftcli.yamls import Flow, FlowMap, compose, is_null, line_of
@@ -24,8 +24,6 @@ from ip_graft.values import address, number
 Value = TypeVar("Value")
 
 _NAMESPACE = ("name", "selector", "labels", "annotations", "limits", "endpoints", "rules", "acl")
-_SELECTOR = ("netns", "path", "pid", "container", "unit")
-_LIMITS = ("max_sockets", "max_ephemeral", "max_endpoints")
 _INET = ("address", "ports", "protocols", "mark", "device")
 _ENDPOINT = ("name", "type", *_INET, "path", "target", "max_sockets", "privileged", "labels")
 _RULE = ("id", "direction", "network", "protocols", "ports", "verdict", "endpoint")
@@ -240,15 +238,15 @@ def _document(given: _Map) -> Document:
 
 
 def _read_namespace(given: _Map, namespace: m.Namespace) -> None:
-    selector = _Map(given.source, given.values["selector"], "a selector", _SELECTOR)
+    selector = _Map(given.source, given.values["selector"], "a selector", SELECTORS)
     if len(selector.values) != 1:
-        raise selector.wrong(f"a selector says one of {either(_SELECTOR)}, as in {{netns: web}}")
+        raise selector.wrong(f"a selector says one of {either(SELECTORS)}, as in {{netns: web}}")
     kind = next(iter(selector.values))
     namespace.selector.CopyFrom(selector.value(kind, lambda word: selector_of(kind, word)))
     namespace.labels.update(given.pairs("labels"))
     namespace.annotations.update(given.pairs("annotations"))
     if "limits" in given:
-        limits = _Map(given.source, given.values["limits"], "limits", _LIMITS)
+        limits = _Map(given.source, given.values["limits"], "limits", text.LIMITS)
         for name in limits.values:
             setattr(namespace.limits, name, limits.number(name))
 
@@ -262,18 +260,15 @@ def _read_endpoint(given: _Map, parent: str, endpoint: m.Endpoint) -> None:
         endpoint.unix.path = given.value("path", fields.path)
     else:
         inet = endpoint.inet
-        if "address" in given:
-            inet.address = str(given.value("address", address))
-        if "ports" in given:
-            inet.ports.CopyFrom(given.value("ports", fields.ports))
+        given.needed("address", "10.0.0.2")
+        inet.address = str(given.value("address", address))
+        given.needed("ports", "80, any or 8000-8010")
+        inet.ports.CopyFrom(given.value("ports", fields.ports))
         if "protocols" in given:
             inet.protocols.extend(given.words("protocols", fields.protocols))
         inet.mark = given.number("mark")
         inet.device = given.text("device")
-        for key, example in (("address", "10.0.0.2"), ("ports", "80, any or 8000-8010")):
-            given.needed(key, example)
     try:
-        check_complete(endpoint)
         check_type(endpoint, given.text("type") or None)
     except UsageError as error:
         raise given.wrong(str(error)) from None

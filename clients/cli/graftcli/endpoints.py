@@ -124,7 +124,7 @@ def check_type(endpoint: m.Endpoint, kind: str | None) -> None:
         )
 
 
-def check_complete(endpoint: m.Endpoint) -> None:
+def _check_complete(endpoint: m.Endpoint) -> None:
     """Refuse an endpoint without its address or port."""
     if endpoint.WhichOneof("kind") == "unix":
         return
@@ -136,7 +136,7 @@ def check_complete(endpoint: m.Endpoint) -> None:
 
 def add(session: Session, args: Args) -> int:
     wanted, _ = _read(args)
-    check_complete(wanted)
+    _check_complete(wanted)
     check_type(wanted, args.text("type"))
     name = session.resource("endpoints", args.words[0])
     made = session.client.create_endpoint(

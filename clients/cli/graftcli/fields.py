@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graft_client import messages as m
-from graftcli.cmdline import Args, UsageError
+from graftcli.cmdline import Args, UsageError, either
 from graftcli.forms import path_bytes
 from ip_graft import values
 
@@ -32,17 +32,14 @@ def ids(word: str, what: str) -> m.IdRange:
 
 def protocols(words: Sequence[str]) -> list[m.Protocol]:
     """Both are none: so says the contract."""
-    bits = 0
-    for word in words:
-        bits |= values.protocols(word)
-    return [one for one in (m.PROTOCOL_TCP, m.PROTOCOL_UDP) if bits in (one.real, 0)] if bits != 3 else []
+    bits = int(values.protocols(",".join(words)))
+    return [one for one in (m.PROTOCOL_TCP, m.PROTOCOL_UDP) if one == bits]
 
 
 def verbs(words: Sequence[str]) -> list[m.Verb]:
-    bits = 0
-    for word in words:
-        bits |= values.verbs(word)
-    return [one for one in (m.VERB_LISTEN, m.VERB_CONNECT) if bits in (one.real, 0)] if bits != 3 else []
+    """As protocols."""
+    bits = int(values.verbs(",".join(words)))
+    return [one for one in (m.VERB_LISTEN, m.VERB_CONNECT) if one == bits]
 
 
 def network(word: str) -> str:
@@ -87,10 +84,9 @@ def one_of(args: Args, *names: str) -> str | None:
     return given[0] if given else None
 
 
-def needed(name: str | None, *names: str) -> str:
+def needed(args: Args, *names: str) -> str:
     """The same where one of them has to be."""
-    if name is None:
-        from graftcli.cmdline import either
-
+    found = one_of(args, *names)
+    if found is None:
         raise UsageError(f"something is missing: say {either([f'--{one}' for one in names])}")
-    return name
+    return found

@@ -75,7 +75,7 @@ def _carry_out(args: Args) -> int:
     import importlib
 
     try:
-        from graft_client._errors import GraftdError
+        from graft_client import GraftdError
         from graftcli.session import Session
         from graftd.errors import GraftError
     except ModuleNotFoundError as error:

@@ -11,9 +11,9 @@ from graftcli.cmdline import Args, UsageError
 from graftcli.forms import word_of
 from graftcli.output import Column
 from graftcli.session import Session, last, namespace_name
+from ip_graft.values import number
 
-_SELECTORS = ("netns", "path", "pid", "container", "unit")
-_LIMITS = ("max-sockets", "max-ephemeral", "max-endpoints")
+SELECTORS = ("netns", "path", "pid", "container", "unit")
 
 
 def _usage(one: m.Namespace) -> str:
@@ -24,10 +24,6 @@ def _usage(one: m.Namespace) -> str:
         f"endpoints {usage.endpoints} rules {usage.rules} acl {usage.acl_rules} sockets {usage.sockets}"
         f" ephemeral {usage.ephemeral} generation {usage.generation}"
     )
-
-
-def _limits(one: m.Namespace) -> str:
-    return " ".join(f"{name.replace('_', '-')} {getattr(one.limits, name)}" for name in text.limits_set(one))
 
 
 def _frozen(one: m.Namespace) -> str:
@@ -42,7 +38,7 @@ COLUMNS: list[Column[m.Namespace]] = [
     Column("STATE", lambda one: word_of(one, "state")),
     Column("FROZEN", _frozen),
     Column("SYNC", lambda one: text.sync(one.sync)),
-    Column("LIMITS", _limits, wide=True),
+    Column("LIMITS", text.limits, wide=True),
     Column("LABELS", text.labels, wide=True),
     Column("COOKIE", lambda one: str(one.netns_cookie or ""), wide=True),
     Column("REVISION", lambda one: str(one.revision), wide=True),
@@ -82,8 +78,6 @@ def selector_of(kind: str, word: str) -> m.NamespaceSelector:
                 raise UsageError(f"'{word}' is no path of a namespace: write it in full, from /")
             return m.NamespaceSelector(path=word)
         case "pid":
-            from ip_graft.values import number
-
             return m.NamespaceSelector(process=m.ProcessSelector(pid=number(word, "process id", 2**22)))
         case "container":
             return m.NamespaceSelector(container_id=word)
@@ -94,16 +88,11 @@ def selector_of(kind: str, word: str) -> m.NamespaceSelector:
 def _read(args: Args, *, whole: bool) -> tuple[m.Namespace, list[str]]:
     """What the options say, and which fields they are about."""
     found, mask = m.Namespace(), []
-    kind = fields.one_of(args, *_SELECTORS)
-    if whole:
-        fields.needed(kind, *_SELECTORS)
-    if kind:
+    if kind := (fields.needed if whole else fields.one_of)(args, *SELECTORS):
         found.selector.CopyFrom(selector_of(kind, args.text(kind) or ""))
         mask.append("selector")
-    for option in _LIMITS:
-        value = fields.whole(args, option)
-        if value is not None:
-            name = option.replace("-", "_")
+    for name in text.LIMITS:
+        if (value := fields.whole(args, name.replace("_", "-"))) is not None:
             setattr(found.limits, name, value)
             mask.append(f"limits.{name}")
     found.labels.update(fields.pairs(args, "label"))
@@ -134,14 +123,16 @@ def adopt(session: Session, args: Args) -> int:
 def update(session: Session, args: Args) -> int:
     wanted, mask = _read(args, whole=False)
     wanted.name = namespace_name(args.words[0])
-    if {"label", "no-label", "annotation", "no-annotation"} & set(args.given()):
+    options = {"label": "labels", "annotation": "annotations"}
+    said = [option for option in options if option in args or f"no-{option}" in args]
+    if said:
         # Maps are replaced as a whole, so they rest on what is there: the etag says that it still is.
         present = session.client.get_namespace(wanted.name)
         wanted.etag = present.etag
-        for field, option in (("labels", "label"), ("annotations", "annotation")):
-            if option in args or f"no-{option}" in args:
-                merge(getattr(wanted, field), getattr(present, field), args.many(f"no-{option}"))
-                mask.append(field)
+        for option in said:
+            field = options[option]
+            merge(getattr(wanted, field), getattr(present, field), args.many(f"no-{option}"))
+            mask.append(field)
     if not mask:
         raise UsageError("nothing is to be changed: say what, as in --max-sockets 100")
     session.changed("updated", session.client.update_namespace(wanted, mask, validate_only=session.dry_run))

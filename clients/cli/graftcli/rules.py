@@ -76,7 +76,7 @@ def add(session: Session, args: Args) -> int:
     direction = args.text("direction")
     if direction is None:
         raise UsageError("when it decides is missing: say --direction ingress or --direction egress")
-    fields.needed(fields.one_of(args, *VERDICTS), *VERDICTS)
+    fields.needed(args, *VERDICTS)
     wanted.direction = DIRECTIONS[direction]
     name = session.resource("rules", args.words[0]) if args.words else f"{session.namespace()}/rules/"
     made = session.client.create_rule(f"namespaces/{middle(name)}", wanted, last(name), validate_only=session.dry_run)

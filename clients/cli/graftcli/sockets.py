@@ -48,7 +48,7 @@ def abort(session: Session, args: Args) -> int:
             raise UsageError(f"'--{said}' and cookies exclude one another: say one of them")
         names = [_name(namespace, word) for word in args.words]
     else:
-        fields.needed(said, "endpoint", "all")
+        fields.needed(args, "endpoint", "all")
     if session.dry_run:
         # There is no validate_only: what the kernel would do is to be seen in its list.
         found = session.client.sockets(namespace, endpoint=endpoint)

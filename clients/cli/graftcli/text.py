@@ -12,6 +12,8 @@ from graftcli.forms import word_of, words_of
 from graftcli.session import last
 from ip_graft.values import safe
 
+LIMITS = ("max_sockets", "max_ephemeral", "max_endpoints")
+
 
 class Range(Protocol):
     """A PortRange or an IdRange."""
@@ -154,16 +156,18 @@ def selector(value: m.NamespaceSelector) -> str:
 
 
 def namespace(value: m.Namespace) -> str:
-    words = [selector(value.selector)]
-    words += [f"{name.replace('_', '-')} {getattr(value.limits, name)}" for name in limits_set(value)]
+    words = [selector(value.selector), limits(value)]
     if value.labels:
         words.append(f"labels {labels(value)}")
-    return " ".join(words)
+    return " ".join(filter(None, words))
 
 
 def limits_set(value: m.Namespace) -> list[str]:
-    names = ("max_sockets", "max_ephemeral", "max_endpoints")
-    return [name for name in names if value.limits.HasField(name)]
+    return [name for name in LIMITS if value.limits.HasField(name)]
+
+
+def limits(value: m.Namespace) -> str:
+    return " ".join(f"{name.replace('_', '-')} {getattr(value.limits, name)}" for name in limits_set(value))
 
 
 def address(value: m.SocketAddress) -> str:
