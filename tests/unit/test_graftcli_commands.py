@@ -216,6 +216,7 @@ def test_status_tells_what_is_wrong(bed: Bed) -> None:
 def test_version_also_without_graftd(bed: Bed) -> None:
     assert bed.run("version").out.splitlines()[1] == "graftd 1.2.3"
     assert bed.run("version -o json").json()["graftd"] == "1.2.3"
+    assert "graftd: 1.2.3" in bed.run("version -o yaml").out
     bed.stop()
     done = bed.run("version")
     assert done.status == 0

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from graft_client import GraftdError
 from graft_client import messages as m
-from graftcli import exits, output, text
+from graftcli import exits, text
 from graftcli.cmdline import Args, UsageError
 from graftcli.forms import as_dict, word_of
 from graftcli.output import Column
@@ -129,8 +129,8 @@ def unfreeze(session: Session, args: Args) -> int:
 def reconcile(session: Session, _args: Args) -> int:
     parent = session.parent()
     answer = session.client.reconcile("" if parent == "namespaces/-" else parent, validate_only=session.dry_run)
-    if session.form in ("json", "yaml"):
-        (output.write_json if session.form == "json" else output.write_yaml)(as_dict(answer))
+    if session.plain:
+        session.write(as_dict(answer))
     else:
         for one in answer.repairs:
             print(safe(one.name if session.form == "name" else f"{one.name} {word_of(one, 'kind')}"))
@@ -152,14 +152,14 @@ def version(session: Session, _args: Args) -> int:
     try:
         found = session.client.version()
     except GraftdError as error:
-        if session.form == "json":
-            output.write_json({"graftcli": __version__, "graftd": None})
+        if session.plain:
+            session.write({"graftcli": __version__, "graftd": None})
         else:
             print(f"graftcli {__version__}")
             session.say(f"graftd's is not known: {error}")
         return exits.DONE
-    if session.form == "json":
-        output.write_json({"graftcli": __version__, "graftd": found.version, "api": list(found.api_packages)})
+    if session.plain:
+        session.write({"graftcli": __version__, "graftd": found.version, "api": list(found.api_packages)})
     else:
         print(f"graftcli {__version__}\ngraftd {safe(found.version)}")
     return exits.DONE

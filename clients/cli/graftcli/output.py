@@ -82,11 +82,11 @@ def write_fields(item: Item, columns: Sequence[Column[Item]], colors: Colors) ->
             print(f"{colors.paint(f'{head}:', 'head')}{'':{width - len(head) - 1}}{colors.cell(value)}")
 
 
-def write_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+def write_value(value: Any, form: str) -> None:
+    """As json or yaml."""
+    if form == "json":
+        print(json.dumps(value, indent=2))
+    else:
+        from graftcli.yamls import dump
 
-
-def write_yaml(value: Any) -> None:
-    from graftcli.yamls import dump
-
-    sys.stdout.write(dump([value]))
+        sys.stdout.write(dump([value]))

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from graft_client import Client, GraftdError, Tls, connect
 from graftcli import output
@@ -91,44 +91,46 @@ class Session:
 
     # Output
 
+    @property
+    def plain(self) -> bool:
+        """Whether values are asked for, as programs read them: JSON or YAML."""
+        return self.form in ("json", "yaml")
+
+    def write(self, value: Any) -> None:
+        """A value where `plain`."""
+        output.write_value(value, self.form)
+
     def show(self, items: Iterable[Resource], columns: Sequence[output.Column[Resource]]) -> None:
         """A list, in the form that was asked for."""
         found = list(items)
-        match self.form:
-            case "json":
-                output.write_json([as_dict(one) for one in found])
-            case "yaml":
-                output.write_yaml([as_dict(one) for one in found])
-            case "name":
-                for one in found:
-                    print(name_of(one))
-            case _:
-                wide = self.form == "wide"
-                output.write_table(found, [one for one in columns if wide or not one.wide], self.colors)
+        if self.plain:
+            self.write([as_dict(one) for one in found])
+        elif self.form == "name":
+            for one in found:
+                print(name_of(one))
+        else:
+            wide = self.form == "wide"
+            output.write_table(found, [one for one in columns if wide or not one.wide], self.colors)
 
     def tell(self, item: Resource, columns: Sequence[output.Column[Resource]]) -> None:
         """One thing with all that is known of it."""
-        match self.form:
-            case "json":
-                output.write_json(as_dict(item))
-            case "yaml":
-                output.write_yaml(as_dict(item))
-            case "name":
-                print(name_of(item))
-            case _:
-                output.write_fields(item, columns, self.colors)
+        if not self._written(item):
+            output.write_fields(item, columns, self.colors)
 
     def changed(self, verb: str, item: Message) -> None:
         """A change that was made: `verb` as in created; with --dry-run, that would be made."""
-        match self.form:
-            case "json":
-                output.write_json(as_dict(item))
-            case "yaml":
-                output.write_yaml(as_dict(item))
-            case "name":
-                print(name_of(item))
-            case _:
-                self.done(f"{name_of(item)} {verb}")
+        if not self._written(item):
+            self.done(f"{name_of(item)} {verb}")
+
+    def _written(self, item: Message) -> bool:
+        """Print one thing where its form is one for programs; whether it is."""
+        if self.plain:
+            self.write(as_dict(item))
+        elif self.form == "name":
+            print(name_of(item))
+        else:
+            return False
+        return True
 
     def done(self, sentence: str) -> None:
         """The same where there is nothing to show."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from graft_client import GraftdError
 from graft_client import messages as m
-from graftcli import exits, output, text
+from graftcli import exits, text
 from graftcli.cmdline import Args, UsageError
 from graftcli.document import Document, read, written
 from graftcli.forms import as_dict, word_of
@@ -78,10 +78,8 @@ def apply(session: Session, args: Args) -> int:
         elif session.form == "name":
             print(request.name)
         session.aborted(answer.aborted_sockets)
-    if session.form == "json":
-        output.write_json([as_dict(answer) for answer in answers])
-    elif session.form == "yaml":
-        output.write_yaml([as_dict(answer) for answer in answers])
+    if session.plain:
+        session.write([as_dict(answer) for answer in answers])
     return exits.DONE
 
 
@@ -108,10 +106,8 @@ def diff(session: Session, args: Args) -> int:
         elif session.form == "name":
             for one in answer.differences:
                 print(one.name)
-    if session.form == "json":
-        output.write_json(answers)
-    elif session.form == "yaml":
-        output.write_yaml(answers)
+    if session.plain:
+        session.write(answers)
     return exits.DIFFERENT if different else exits.DONE
 
 
@@ -205,7 +201,7 @@ def _texts(
 def export(session: Session, args: Args) -> int:
     values = [written(session.client.export_namespace(name)) for name in _wanted(session, args)]
     if session.form == "json":
-        output.write_json(values)
+        session.write(values)
     elif session.form == "name":
         for value in values:
             print(f"namespaces/{value['name']}")

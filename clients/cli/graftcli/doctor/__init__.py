@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from graftcli import exits, output
+from graftcli import exits
 from graftcli.cmdline import Args
 from graftcli.doctor import denials, namespace, process, service, table, target
 from graftcli.doctor.facts import Facts
@@ -63,16 +63,13 @@ def run(session: Session, args: Args, host: Host | None = None) -> int:
     pid = whole(args, "pid", 2**22) or 0
     facts = Facts(session.client, host or Host(), "" if wanted == "namespaces/-" else wanted, pid)
     found = list(examine(facts))
-    match session.form:
-        case "json":
-            output.write_json([one._asdict() for one in found])
-        case "yaml":
-            output.write_yaml([one._asdict() for one in found])
-        case "name":
-            for one in found:
-                print(one.code)
-        case _:
-            _print(session, found)
+    if session.plain:
+        session.write([one._asdict() for one in found])
+    elif session.form == "name":
+        for one in found:
+            print(one.code)
+    else:
+        _print(session, found)
     return exits.FAULTY if any(one.level != NOTE for one in found) else exits.DONE
 
 
