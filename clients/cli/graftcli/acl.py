@@ -8,6 +8,7 @@ from collections.abc import Callable
 from graft_client import messages as m
 from graftcli import exits, fields, text
 from graftcli.cmdline import Args, UsageError
+from graftcli.columns import of_one
 from graftcli.forms import word_of
 from graftcli.output import Column
 from graftcli.session import Session, last, middle
@@ -24,14 +25,7 @@ COLUMNS: list[Column[m.AclRule]] = [
     Column("SYNC", lambda one: text.sync(one.sync)),
     Column("REVISION", lambda one: str(one.revision), wide=True),
 ]
-_ALL: list[Column[m.AclRule]] = [
-    *(column for column in COLUMNS if column.head != "SYNC"),
-    Column("SYNC", lambda one: text.sync_detail(one.sync)),
-    Column("CREATED", lambda one: one.create_time.ToJsonString()),
-    Column("UPDATED", lambda one: one.update_time.ToJsonString()),
-    Column("UID", lambda one: one.uid),
-    Column("ETAG", lambda one: one.etag),
-]
+_ALL = of_one(COLUMNS)
 
 
 def listed(session: Session, args: Args) -> int:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from graft_client import messages as m
 from graftcli import exits, fields, text
 from graftcli.cmdline import Args, UsageError
+from graftcli.columns import of_one
 from graftcli.namespaces import merge
 from graftcli.output import Column
 from graftcli.session import Session, last, middle
@@ -43,15 +44,7 @@ COLUMNS: list[Column[m.Endpoint]] = [
 _COUNTERS: Column[m.Endpoint] = Column(
     "COUNTERS", lambda one: text.counters(one.counters) if one.HasField("counters") else ""
 )
-_ALL: list[Column[m.Endpoint]] = [
-    *(column for column in COLUMNS if column.head != "SYNC"),
-    Column("SYNC", lambda one: text.sync_detail(one.sync)),
-    _COUNTERS,
-    Column("CREATED", lambda one: one.create_time.ToJsonString()),
-    Column("UPDATED", lambda one: one.update_time.ToJsonString()),
-    Column("UID", lambda one: one.uid),
-    Column("ETAG", lambda one: one.etag),
-]
+_ALL = of_one(COLUMNS, [_COUNTERS])
 
 
 def listed(session: Session, args: Args) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, MutableMapping
 from graft_client import messages as m
 from graftcli import exits, fields, text
 from graftcli.cmdline import Args, UsageError
+from graftcli.columns import of_one
 from graftcli.forms import word_of
 from graftcli.output import Column
 from graftcli.session import Session, last, namespace_name
@@ -43,16 +44,11 @@ COLUMNS: list[Column[m.Namespace]] = [
     Column("COOKIE", lambda one: str(one.netns_cookie or ""), wide=True),
     Column("REVISION", lambda one: str(one.revision), wide=True),
 ]
-_ALL: list[Column[m.Namespace]] = [
-    *(column for column in COLUMNS if column.head != "SYNC"),
-    Column("SYNC", lambda one: text.sync_detail(one.sync)),
+_MORE: list[Column[m.Namespace]] = [
     Column("USAGE", _usage),
     Column("ANNOTATIONS", lambda one: " ".join(f"{key}={value}" for key, value in sorted(one.annotations.items()))),
-    Column("CREATED", lambda one: one.create_time.ToJsonString()),
-    Column("UPDATED", lambda one: one.update_time.ToJsonString()),
-    Column("UID", lambda one: one.uid),
-    Column("ETAG", lambda one: one.etag),
 ]
+_ALL = of_one(COLUMNS, _MORE)
 
 
 def listed(session: Session, args: Args) -> int:
