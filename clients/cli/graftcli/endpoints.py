@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from graft_client import messages as m
 from graftcli import exits, fields, text
 from graftcli.cmdline import Args, UsageError
@@ -101,16 +99,10 @@ def _read_inet(inet: m.InetTarget, name: str, word: str) -> str:
 
 
 def check_type(endpoint: m.Endpoint, kind: str | None) -> None:
-    """Refuse a type that the address is not of."""
-    if kind is None:
+    """Refuse a type that the address is not of. One that is not said may be of either family."""
+    if kind in (None, text.endpoint_type(endpoint)):
         return
-    if kind == "unix":
-        wrong = endpoint.WhichOneof("kind") != "unix"
-    else:
-        wrong = endpoint.WhichOneof("kind") == "unix" or (
-            bool(endpoint.inet.address) and ip_address(endpoint.inet.address).version != int(kind[3:])
-        )
-    if wrong:
+    if kind == "unix" or endpoint.HasField("unix") or endpoint.inet.address:
         what = f"path @{endpoint.unix.path.decode(errors='replace')}" if endpoint.unix.path else endpoint.inet.address
         raise UsageError(
             f"'{what or 'the address'}' is not of type {kind}: leave the type out, for the address tells it"

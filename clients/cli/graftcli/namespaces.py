@@ -11,7 +11,7 @@ from graftcli.cmdline import Args, UsageError
 from graftcli.columns import of_one
 from graftcli.forms import word_of
 from graftcli.output import Column
-from graftcli.session import Session, last, namespace_name
+from graftcli.session import ALL, Session, last, namespace_name
 from ip_graft.values import number
 
 SELECTORS = ("netns", "path", "pid", "container", "unit")
@@ -55,7 +55,7 @@ def listed(session: Session, args: Args) -> int:
     state = m.NAMESPACE_STATE_ABSENT if "absent" in args else m.NAMESPACE_STATE_UNSPECIFIED
     parent = session.parent()
     found = session.client.namespaces(labels=fields.pairs(args, "label"), state=state)
-    session.show((one for one in found if parent in ("namespaces/-", one.name)), COLUMNS)
+    session.show((one for one in found if parent in (ALL, one.name)), COLUMNS)
     return exits.DONE
 
 

@@ -11,7 +11,7 @@ from graftcli import exits, text
 from graftcli.cmdline import Args, UsageError
 from graftcli.forms import as_dict, word_of
 from graftcli.output import Column
-from graftcli.session import Session, last
+from graftcli.session import ALL, Session, last
 from ip_graft.values import safe_sentence as safe
 
 
@@ -128,7 +128,7 @@ def unfreeze(session: Session, args: Args) -> int:
 
 def reconcile(session: Session, _args: Args) -> int:
     parent = session.parent()
-    answer = session.client.reconcile("" if parent == "namespaces/-" else parent, validate_only=session.dry_run)
+    answer = session.client.reconcile("" if parent == ALL else parent, validate_only=session.dry_run)
     if session.plain:
         session.write(as_dict(answer))
     else:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from graft_client import messages as m
 from graftcli import exits, fields, text
 from graftcli.cmdline import Args
-from graftcli.session import Session, middle
+from graftcli.session import ALL, Session, middle
 from ip_graft import values
 from ip_graft.words import UsageError, Words, match
 
@@ -120,7 +120,7 @@ def show(session: Session, args: Args) -> int:
     if session.form not in ("table", "wide"):
         session.show(found, ())
         return exits.DONE
-    several = session.parent() == "namespaces/-" and not args.words
+    several = session.parent() == ALL and not args.words
     for one in found:
         print(f"{middle(one.name)} {text.endpoint(one)}" if several else text.endpoint(one))
         if one.HasField("counters"):

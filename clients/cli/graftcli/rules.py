@@ -15,18 +15,13 @@ DIRECTIONS = {"ingress": m.RULE_DIRECTION_INGRESS, "egress": m.RULE_DIRECTION_EG
 VERDICTS = {"endpoint": m.RULE_VERDICT_ENDPOINT, "native": m.RULE_VERDICT_NATIVE, "deny": m.RULE_VERDICT_DENY}
 
 
-def _ports(one: m.Rule) -> str:
-    every = not one.HasField("ports") or (one.ports.low, one.ports.high) == (1, 65535)
-    return "" if every else text.ports(one.ports)
-
-
 COLUMNS: list[Column[m.Rule]] = [
     Column("NAMESPACE", lambda one: middle(one.name)),
     Column("ID", lambda one: last(one.name)),
     Column("DIRECTION", lambda one: word_of(one, "direction")),
     Column("NETWORK", lambda one: text.network(one.network)),
     Column("PROTO", lambda one: text.set_words(one, "protocols", "tcp,udp")),
-    Column("PORT", _ports),
+    Column("PORT", lambda one: "" if text.matched(one) == text.EVERY_PORT else text.ports(one.ports)),
     Column("VERDICT", text.verdict),
     Column("SYNC", lambda one: text.sync(one.sync)),
     Column("REVISION", lambda one: str(one.revision), wide=True),

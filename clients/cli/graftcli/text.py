@@ -12,6 +12,7 @@ from graftcli.forms import word_of, words_of
 from graftcli.session import last
 from ip_graft.values import safe
 
+EVERY_PORT = (1, 65535)
 LIMITS = ("max_sockets", "max_ephemeral", "max_endpoints")
 
 
@@ -30,6 +31,11 @@ def numbers(value: Range) -> str:
 
 def ports(value: m.PortRange) -> str:
     return "any" if value.low == value.high == 0 else numbers(value)
+
+
+def matched(rule: m.Rule | m.AclRule) -> tuple[int, int]:
+    """The ports that a rule matches, lowest and highest; all of them where it names none."""
+    return (rule.ports.low, rule.ports.high) if rule.HasField("ports") else EVERY_PORT
 
 
 def network(prefix: str) -> str:
@@ -106,7 +112,7 @@ def rule(value: m.Rule) -> str:
         words.append(f"{'addr' if value.direction == m.RULE_DIRECTION_INGRESS else 'to'} {network(value.network)}")
     if len(value.protocols) == 1:
         words.append(f"proto {words_of(value, 'protocols')[0]}")
-    if value.HasField("ports") and (value.ports.low, value.ports.high) != (1, 65535):
+    if matched(value) != EVERY_PORT:
         words.append(f"port {ports(value.ports)}")
     return " ".join([*words, verdict(value)])
 

@@ -14,7 +14,7 @@ from graftcli import exits, text
 from graftcli.cmdline import Args, UsageError
 from graftcli.document import Document, read, written
 from graftcli.forms import as_dict, word_of
-from graftcli.session import Session, last, middle, namespace_name
+from graftcli.session import ALL, Session, last, middle, namespace_name
 from graftcli.yamls import dump
 from ip_graft.values import safe_sentence as safe
 
@@ -148,10 +148,8 @@ def _print(
             body += f" (was {old})"
         elif one.fields.paths:
             body += f" ({', '.join(one.fields.paths)})"
-        where = (
-            f"{middle(one.name)} {_called_kind(one.name)}" if one.name.count("/") > 1 else f"{last(one.name)} namespace"
-        )
-        _line(session, sign, f"{where} {body}")
+        line = f"{sign} {middle(one.name)} {_kind(one.name)} {body}"
+        print(session.colors.paint(safe(line), _MOODS.get(sign)))
 
 
 def _give_names(before: m.ExportNamespaceResponse, request: m.ApplyNamespaceRequest, created: list[str]) -> None:
@@ -173,15 +171,11 @@ def _give_names(before: m.ExportNamespaceResponse, request: m.ApplyNamespaceRequ
 
 
 def _selector(rule: m.Rule) -> tuple[object, ...]:
-    ports = (rule.ports.low, rule.ports.high) if rule.HasField("ports") else (1, 65535)
-    return rule.direction, rule.network, tuple(rule.protocols) if len(rule.protocols) == 1 else (), ports
+    protocols = tuple(rule.protocols) if len(rule.protocols) == 1 else ()
+    return rule.direction, rule.network, protocols, text.matched(rule)
 
 
-def _line(session: Session, sign: str, body: str) -> None:
-    print(session.colors.paint(f"{sign} {safe(body)}", _MOODS.get(sign)))
-
-
-def _called_kind(name: str) -> str:
+def _kind(name: str) -> str:
     parts = name.split("/")
     return _KINDS.get(parts[2], parts[2]) if len(parts) > 3 else "namespace"
 
@@ -213,7 +207,7 @@ def export(session: Session, args: Args) -> int:
 def _wanted(session: Session, args: Args) -> Iterator[str]:
     if args.words:
         yield from map(namespace_name, args.words)
-    elif (parent := session.parent()) != "namespaces/-":
+    elif (parent := session.parent()) != ALL:
         yield parent
     else:
         for one in session.client.namespaces():

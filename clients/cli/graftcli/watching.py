@@ -28,9 +28,9 @@ def watch(session: Session, args: Args) -> int:
     if session.form not in ("table", "wide", "json", "name"):
         raise UsageError(f"watch has no form {session.form}: say -o json for an object on each line")
     said = fields.one_of(args, "sockets", "node")
-    for option, needs in (("endpoint", "sockets"), ("recent", "sockets")):
-        if option in args and said != needs:
-            raise UsageError(f"'--{option}' goes with --{needs}: say that as well")
+    for option in ("endpoint", "recent"):
+        if option in args and said != "sockets":
+            raise UsageError(f"'--{option}' goes with --sockets: say that as well")
     for option in ("type", "after", "initial"):
         if option in args and said:
             raise UsageError(f"'--{option}' is about what graftd keeps, and not about --{said}: say one of them")
@@ -50,7 +50,6 @@ def _write(session: Session, line: str, value: dict[str, Any]) -> None:
 
 def _store(session: Session, args: Args) -> None:
     after = args.text("after")
-
     told = False
 
     def broken(error: GraftdError) -> None:

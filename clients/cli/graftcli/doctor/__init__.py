@@ -16,7 +16,7 @@ from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
 from graftcli.doctor.host import Host
 from graftcli.fields import whole
-from graftcli.session import Session, namespace_name
+from graftcli.session import ALL, Session, namespace_name
 from ip_graft.values import safe_sentence as safe
 
 Check = Callable[[Facts], Iterator[Finding]]
@@ -61,7 +61,7 @@ def examine(facts: Facts) -> Iterator[Finding]:
 def run(session: Session, args: Args, host: Host | None = None) -> int:
     wanted = namespace_name(args.words[0]) if args.words else session.parent()
     pid = whole(args, "pid", 2**22) or 0
-    facts = Facts(session.client, host or Host(), "" if wanted == "namespaces/-" else wanted, pid)
+    facts = Facts(session.client, host or Host(), "" if wanted == ALL else wanted, pid)
     found = list(examine(facts))
     if session.plain:
         session.write([one._asdict() for one in found])

@@ -12,7 +12,7 @@ from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import NOTE, WARNING, Finding
 from graftcli.doctor.reasons import explain
 from graftcli.forms import word_of, words_of
-from graftcli.session import last
+from graftcli.session import last, middle
 
 _MOST = 20
 
@@ -60,7 +60,7 @@ def counters(facts: Facts) -> Iterator[Finding]:
     """Denials that were counted and whose events graftd no longer has."""
     told = {(event.namespace, event.endpoint, event.reason) for event in facts.events}
     for name, endpoint in facts.endpoints.items():
-        where = name.split("/")[1]
+        where = middle(name)
         for denial in endpoint.counters.denials:
             if (f"namespaces/{where}", last(name), denial.reason) in told:
                 continue

@@ -10,6 +10,7 @@ from typing import TypeVar
 from graft_client import Client, GraftdError
 from graft_client import messages as m
 from graftcli.doctor.host import Host
+from graftcli.session import ALL
 
 Answer = TypeVar("Answer")
 _RECENT = 200
@@ -23,6 +24,7 @@ class Facts:
         self.client = client
         self.host = host
         self.wanted = wanted
+        self.parent = wanted or ALL
         self.pid = pid
         # What could not be asked, and why: told once, as a note.
         self.unasked: dict[str, str] = {}
@@ -67,16 +69,14 @@ class Facts:
     @cached_property
     def endpoints(self) -> dict[str, m.Endpoint]:
         """Endpoints with their counters, by resource name."""
-        parent = self.wanted or "namespaces/-"
         found: list[m.Endpoint] = self.ask(
-            "the endpoints' counters", lambda: list(self.client.endpoints(parent, full=True)), []
+            "the endpoints' counters", lambda: list(self.client.endpoints(self.parent, full=True)), []
         )
         return {one.name: one for one in found}
 
     @cached_property
     def sockets(self) -> list[m.Socket]:
-        parent = self.wanted or "namespaces/-"
-        return self.ask("the live sockets", lambda: list(self.client.sockets(parent)), [])
+        return self.ask("the live sockets", lambda: list(self.client.sockets(self.parent)), [])
 
     @cached_property
     def tables(self) -> list[m.Table]:
@@ -88,7 +88,7 @@ class Facts:
 
         def read() -> list[m.SocketEvent]:
             answers = self.client.watch_sockets(
-                self.wanted or "namespaces/-",
+                self.parent,
                 kinds=[m.SOCKET_EVENT_KIND_NATIVE, m.SOCKET_EVENT_KIND_DENIED],
                 recent=_RECENT,
                 seconds=_RECENT_SECONDS,

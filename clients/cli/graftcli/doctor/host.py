@@ -56,12 +56,6 @@ class Host:
     def has_netns(self, name: str) -> bool:
         return (self.netns / name).exists()
 
-    def exists(self, path: str) -> bool:
-        return Path(path).exists()
-
-    def has_process(self, pid: int) -> bool:
-        return (self.proc / str(pid)).is_dir()
-
     def in_namespace(self, path: str | None, function: Callable[[], Result]) -> Result:
         """What `function` returns in the namespace of a file; in this one without. OSError, GraftError."""
         if path is None:

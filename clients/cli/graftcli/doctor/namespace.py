@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from graft_client import messages as m
-from graftcli import text
 from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
-from graftcli.session import last
+from graftcli.session import last, middle
 
 
 def registered(facts: Facts) -> Iterator[Finding]:
@@ -76,14 +75,15 @@ def frozen(facts: Facts) -> Iterator[Finding]:
 def in_sync(facts: Facts) -> Iterator[Finding]:
     """Whether everything is in the kernel as it is in the store."""
     for one in facts.looked_at:
-        export = facts.exports.get(one.name)
         if one.state == m.NAMESPACE_STATE_ABSENT:
             # Everything waits then, and for that.
             continue
-        parts: list[tuple[str, m.Sync]] = [(last(one.name), one.sync)] if export is None else []
-        if export is not None:
-            where = last(one.name)
-            parts += [(f"{where} endpoint {last(part.name)}", part.sync) for part in export.endpoints.endpoints]
+        where = last(one.name)
+        export = facts.exports.get(one.name)
+        if export is None:
+            parts = [(where, one.sync)]
+        else:
+            parts = [(f"{where} endpoint {last(part.name)}", part.sync) for part in export.endpoints.endpoints]
             parts += [(f"{where} rule {last(part.name)}", part.sync) for part in export.rules.rules]
             parts += [(f"{where} acl-rule {last(part.name)}", part.sync) for part in export.acl_rules.acl_rules]
         for subject, sync in parts:
@@ -113,7 +113,7 @@ def limits(facts: Facts) -> Iterator[Finding]:
     for name, endpoint in facts.endpoints.items():
         active = endpoint.counters.active
         if endpoint.max_sockets and active >= endpoint.max_sockets:
-            where = name.split("/")[1]
+            where = middle(name)
             yield Finding(
                 ERROR,
                 "max-sockets-reached",
@@ -154,11 +154,10 @@ def unregistered(facts: Facts) -> Iterator[Finding]:
             continue
         hint = next((one for one in table.hints if one.WhichOneof("by") == "iproute2_name"), None)
         name = hint.iproute2_name if hint else "NAME"
-        selector = text.selector(m.NamespaceSelector(iproute2_name=name)).replace("netns ", "--netns ")
         yield Finding(
             NOTE,
             "table-unregistered",
             f"table of cookie {table.netns_cookie}",
             f"it holds {table.endpoints} endpoints that graftd did not put there, and leaves alone",
-            f"graftcli import {name} {selector}",
+            f"graftcli import {name} --netns {name}",
         )

@@ -10,6 +10,8 @@ from graftcli.doctor.finding import ERROR, NOTE, Finding
 from graftcli.doctor.host import Process
 from graftcli.session import last
 
+_START = "start it through `graft -- COMMAND`; `graft -v` says what is in force"
+
 
 def process(facts: Facts) -> Iterator[Finding]:
     """Whether a process is in the namespace, and asks for graftable sockets."""
@@ -63,7 +65,6 @@ def _door(subject: str, found: Process) -> Iterator[Finding]:
     """Whether its sockets are asked for so that they can be grafted."""
     if found.has_library:
         return
-    start = "start it through `graft -- COMMAND`"
     if found.has_library is None:
         yield Finding(NOTE, "not-root", subject, "its memory map may not be looked at", "run this as root")
     elif found.is_static:
@@ -79,7 +80,7 @@ def _door(subject: str, found: Process) -> Iterator[Finding]:
         yield Finding(ERROR, "go-program", subject, cause, "let it ask for IPPROTO_GRAFT (254) or AF_GRAFT itself")
     else:
         cause = "libgraft.so is not loaded into it, so its sockets are native unless it asks for AF_GRAFT itself"
-        yield Finding(ERROR, "not-through-graft", subject, cause, f"{start}; `graft -v` says what is in force")
+        yield Finding(ERROR, "not-through-graft", subject, cause, _START)
 
 
 def sockets(facts: Facts) -> Iterator[Finding]:

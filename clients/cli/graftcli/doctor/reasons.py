@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Explanation(NamedTuple):
-    """`remedy` may hold {namespace}, {endpoint}, {address}, {port}, {verb} and {pid}."""
+    """`remedy` may hold {namespace}, {endpoint}, {address}, {port} and {direction}."""
 
     cause: str
     remedy: str

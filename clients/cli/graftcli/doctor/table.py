@@ -12,7 +12,7 @@ from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, WARNING, Finding
 from graftcli.session import last
 
-_BOTH = {4: "0.0.0.0/0", 6: "::/0"}
+_EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
 def rules(facts: Facts) -> Iterator[Finding]:
@@ -60,13 +60,9 @@ def _protocols(given: Iterable[int]) -> set[int]:
     return set(given) or {m.PROTOCOL_TCP, m.PROTOCOL_UDP}
 
 
-def _ports(rule: m.Rule | m.AclRule) -> tuple[int, int]:
-    return (rule.ports.low, rule.ports.high) if rule.HasField("ports") else (1, 65535)
-
-
 def _misses(rule: m.Rule, served: m.PortRange) -> bool:
     """Whether no port that it matches is one of an endpoint's. Port 0, and any, are every one's."""
-    low, high = _ports(rule)
+    low, high = text.matched(rule)
     return low > 0 and served.high > 0 and (high < served.low or served.high < low)
 
 
@@ -91,10 +87,10 @@ def _overruled(rule: m.Rule, others: Sequence[m.Rule]) -> list[m.Rule]:
     """The rules that leave it nothing; none where something is left."""
     able = [one for one in others if _protocols(one.protocols) >= _protocols(rule.protocols)]
     same = [one for one in able if one.network == rule.network and _narrower(one, rule)]
-    if _covers([_ports(one) for one in same], _ports(rule)):
+    if _covers([text.matched(one) for one in same], text.matched(rule)):
         return same
     longer = [one for one in able if one.network and _within(one.network, rule.network) and _around(one, rule)]
-    left = [rule.network] if rule.network else list(_BOTH.values())
+    left = (rule.network,) if rule.network else _EVERYWHERE
     networks = [ip_network(one.network) for one in longer]
     for prefix in left:
         wanted = ip_network(prefix)
@@ -105,14 +101,14 @@ def _overruled(rule: m.Rule, others: Sequence[m.Rule]) -> list[m.Rule]:
 
 
 def _narrower(one: m.Rule, rule: m.Rule) -> bool:
-    low, high = _ports(one)
-    wide_low, wide_high = _ports(rule)
+    low, high = text.matched(one)
+    wide_low, wide_high = text.matched(rule)
     return wide_low <= low and high <= wide_high and high - low < wide_high - wide_low
 
 
 def _around(one: m.Rule, rule: m.Rule) -> bool:
-    low, high = _ports(one)
-    return low <= _ports(rule)[0] and _ports(rule)[1] <= high
+    low, high = text.matched(one)
+    return low <= text.matched(rule)[0] and text.matched(rule)[1] <= high
 
 
 def _within(inner: str, outer: str) -> bool:
@@ -187,7 +183,7 @@ def _acl_covers(one: m.AclRule, other: m.AclRule) -> bool:
     if one.network and not (other.network and (one.network == other.network or _within(other.network, one.network))):
         return False
     if one.HasField("ports"):
-        low, high = _ports(other)
+        low, high = text.matched(other)
         if not other.HasField("ports") or not one.ports.low <= low <= high <= one.ports.high:
             return False
     verbs = {m.VERB_LISTEN, m.VERB_CONNECT}

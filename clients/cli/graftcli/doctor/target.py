@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from graft_client import messages as m
 from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, Finding
-from graftcli.session import last
+from graftcli.session import last, middle
 from graftd.errors import GraftError
 
 
@@ -32,7 +32,7 @@ def addresses(facts: Facts) -> Iterator[Finding]:
 
 
 def _endpoint(facts: Facts, endpoint: m.Endpoint) -> Iterator[Finding]:
-    where, name = endpoint.name.split("/")[1], last(endpoint.name)
+    where, name = middle(endpoint.name), last(endpoint.name)
     subject = f"{where} endpoint {name}"
     place = "the host"
     path: str | None = None
@@ -76,7 +76,7 @@ def _taken(facts: Facts, subject: str, path: str | None, endpoint: m.Endpoint, *
     holder = facts.host.holder(path, inet.ports.low, stream=stream) or "another program"
     word = "tcp" if stream else "udp"
     cause = f"{holder} has {word} port {inet.ports.low} of {inet.address} already, so a bind fails with EADDRINUSE"
-    where, name = endpoint.name.split("/")[1], last(endpoint.name)
+    where, name = middle(endpoint.name), last(endpoint.name)
     remedy = f"end that program, or: {_update(where, name)} --port PORT"
     return Finding(ERROR, "port-taken", subject, cause, remedy)
 
