@@ -176,6 +176,7 @@ def test_progress_is_shown_on_a_terminal_alone(bed: Bed) -> None:
     ],
 )
 def test_a_dry_run_changes_nothing(bed: Bed, line: str) -> None:
+    bed.fake.status.frozen = line == "unfreeze --all"
     revision, frozen = bed.fake.revision, bed.fake.status.frozen
     done = bed.run(f"{line} --dry-run")
     assert (done.status, done.err) == (0, "")

@@ -485,6 +485,39 @@ def test_this_machine() -> None:
         assert host.holder(None, port, stream=False) == ""
 
 
+def test_what_proc_tells_of_a_process(tmp_path: Path) -> None:
+    host = Host()
+    host.proc = tmp_path
+    folder = tmp_path / "12"
+    for one in (folder, tmp_path / "1"):
+        (one / "ns").mkdir(parents=True)
+        (one / "ns/user").symlink_to("user:[1]")
+
+    def process(**files: str | bytes) -> Process:
+        plain: dict[str, str | bytes] = {
+            "comm": "nginx",
+            "maps": "",
+            "exe": b"",
+            "status": "Uid:\t0\t0\nGid:\t0\t0\nCapBnd:\t0",
+        }
+        for name, content in {**plain, **files}.items():
+            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        found = host.process(12)
+        assert found
+        return found
+
+    assert process() == Process("nginx", None, False, None, False, False, False)
+    assert process(maps="7f00 r-xp /usr/lib/libgraft.so").has_library
+    assert process(exe=b"\x7fELF\x02\x01 \xff Go buildinf:" + bytes(64)).is_go
+    assert process(status="Uid:\t1000\t0\nGid:\t0\t0").is_privileged
+    assert process(status="Uid:\t0\t0\nGid:\t5\t6").is_privileged
+    assert process(status="CapBnd:\t0000000000001000").can_configure
+    assert not process(status="CapBnd:\t0000000000201000").can_configure  # CAP_SYS_ADMIN as well
+    (folder / "ns/user").unlink()
+    (folder / "ns/user").symlink_to("user:[2]")
+    assert not process(status="CapBnd:\t0000000000001000").can_configure
+
+
 def test_this_process_and_others(tmp_path: Path) -> None:
     host = Host()
     own = host.process(os.getpid())

@@ -93,6 +93,15 @@ def test_bash_completes() -> None:
     assert complete("graftcli", "help", "fr") == {"freeze"}
 
 
+def test_bash_completes_what_graftd_has() -> None:
+    # What stands for graftcli answers with its first option and what it was asked to list.
+    assert complete("graftcli", "show-endpoint", "") == {"--timeout.ep"}
+    assert complete("graftcli", "-n", "web", "show-endpoint", "") == {"-n.ep"}
+    assert complete("graftcli", "--target", "unix:/x", "-n", "web", "list-rules", "--endpoint", "") == {"--target.ep"}
+    assert complete("graftcli", "-n", "") == {"--timeout.ns"}
+    assert complete("graftcli", "freeze", "") == {"--timeout.ns"}
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_scripts_are_whole(shell: str) -> None:
     text = script(shell)
