@@ -34,7 +34,8 @@ class Namespaces(State, namespace_pb2_grpc.NamespaceServiceServicer):
         made = m.Namespace()
         made.CopyFrom(request.namespace)
         made.name = name
-        made.state = m.NAMESPACE_STATE_PRESENT
+        absent = made.selector.iproute2_name in self.missing
+        made.state = m.NAMESPACE_STATE_ABSENT if absent else m.NAMESPACE_STATE_PRESENT
         made.netns_cookie = 4096 + len(self.namespaces)
         self.stamp(made)
         if not request.validate_only:
@@ -107,6 +108,7 @@ class Namespaces(State, namespace_pb2_grpc.NamespaceServiceServicer):
         if request.HasField("acl_rules"):
             self.apply_acl(work, request, differs)
         answer = m.ApplyNamespaceResponse(differences=differences, revision=self.revision)
+        answer.aborted_sockets = 2 if request.abort_sockets else 0
         if not request.validate_only and differences:
             self.namespaces, self.endpoints, self.rules, self.acl = (
                 work.namespaces,

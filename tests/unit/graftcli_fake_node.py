@@ -50,7 +50,7 @@ class Sockets(State, socket_pb2_grpc.SocketServiceServicer):
             and (not request.kinds or one.kind in request.kinds)
         ]
         if request.recent:
-            yield m.WatchSocketsResponse(events=found[-request.recent :])
+            yield m.WatchSocketsResponse(events=found[-request.recent :], lost=self.lost)
         while context.is_active() and not self.end_watches.wait(0.02):
             pass
 
@@ -83,7 +83,7 @@ class Node(State, node_pb2_grpc.NodeServiceServicer):
 
     def WatchNode(self, request: m.WatchNodeRequest, context: grpc.ServicerContext) -> Iterator[m.WatchNodeResponse]:  # noqa: N802
         yield m.WatchNodeResponse()
-        yield m.WatchNodeResponse(events=self.node_events)
+        yield m.WatchNodeResponse(events=self.node_events, lost=self.lost)
         while context.is_active() and not self.end_watches.wait(0.02):
             pass
 

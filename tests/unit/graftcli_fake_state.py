@@ -78,6 +78,9 @@ class State:
         # Whether a call that is to fail is carried out first, as where the answer is lost.
         self.done_anyway = False
         self.page_size = 0
+        # What `ip netns` does not have, and how many events a watch lost.
+        self.missing: set[str] = set()
+        self.lost = 0
         self.end_watches = threading.Event()
         self.changed = threading.Condition()
 

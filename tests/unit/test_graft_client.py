@@ -333,6 +333,11 @@ def test_why_a_socket_is_not_reached(bed: Bed, monkeypatch: pytest.MonkeyPatch) 
     assert forbidden
     assert forbidden.status == "PERMISSION_DENIED"
     assert "which is for the group 'adm': become a member of it, or root" in forbidden.message
+    # A member of the group is kept out by something else.
+    monkeypatch.setattr(os, "getgroups", lambda: [4])
+    member = probe(bed.target)
+    assert member
+    assert "which is for root: become root, or name another socket" in member.message
 
 
 def test_graftd_that_is_down_is_told_without_waiting(tmp_path: Path) -> None:

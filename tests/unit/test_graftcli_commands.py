@@ -205,6 +205,24 @@ def test_sockets_that_a_change_ended_are_told(bed: Bed) -> None:
     assert bed.run("-n web delete-endpoint ep-http --abort-sockets").err == "2 live sockets aborted\n"
 
 
+def test_what_is_not_as_it_was_asked_for_is_told(bed: Bed) -> None:
+    bed.fake.missing.add("late")
+    done = bed.run("add-namespace late --netns late")
+    assert done.out == "namespaces/late created\n"
+    assert done.err == "note: netns late is not there now; the table is applied when it appears\n"
+    refused = m.Sync(state=m.SYNC_STATE_FAILED, detail="no device")
+    bed.fake.endpoints["namespaces/web/endpoints/ep-http"].sync.CopyFrom(refused)
+    lines = bed.run("-n web show-endpoint ep-http").out.splitlines()
+    assert [line.split(maxsplit=1) for line in lines if line.startswith("sync:")] == [["sync:", "failed: no device"]]
+
+
+def test_a_dry_run_counts_the_sockets_that_are_meant(bed: Bed) -> None:
+    dry = "aborted (dry run: nothing was done)\n"
+    assert bed.run("-n web abort-sockets 11 --dry-run").out == f"1 socket {dry}"
+    assert bed.run("-n web abort-sockets --endpoint ep-http --dry-run").out == f"3 sockets {dry}"
+    assert bed.run("-n web abort-sockets --endpoint none --dry-run").out == f"0 sockets {dry}"
+
+
 def test_status_tells_what_is_wrong(bed: Bed) -> None:
     bed.fake.status.state = m.NODE_STATE_DEGRADED
     bed.fake.status.conditions.add(reason="STORE_FULL", message="there is no room on the disk: free some")
@@ -341,3 +359,6 @@ def test_watch_of_sockets_and_of_the_node(bed: Bed) -> None:
     ]
     assert json.loads(lines(bed, "watch --sockets --recent 5 -o json", 1)[0][0])["reason"] == "acl"
     assert lines(bed, "watch --node", 1)[0][0].endswith("Z namespace-absent web: it is gone")
+    bed.fake.lost = 3
+    for line in ("watch --sockets --recent 5", "watch --node"):
+        assert lines(bed, line, 1)[1] == "note: 3 events before these were lost: they are read too slowly\n"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import grpc
 import pytest
 
 from graft_client import messages as m
@@ -321,6 +322,28 @@ def test_a_port_of_its_own_socket_is_no_fault(bed: Bed, machine: Machine) -> Non
     local = m.SocketAddress(address="10.0.0.2", port=80)
     bed.fake.sockets = [m.Socket(name="namespaces/web/sockets/5", cookie=5, endpoint="ep-http", local=local)]
     assert codes(bed, machine) == []
+
+
+def test_a_table_that_may_not_be_asked_for(bed: Bed, machine: Machine) -> None:
+    refusal = (grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED", "that is for admins")
+    bed.fake.failures["ExportNamespace"] = [refusal] * 2
+    (found,) = examined(bed, machine)
+    assert (found.level, found.code, found.subject) == (NOTE, "not-asked", "the table of namespaces/web")
+    assert found.cause == "graftd does not tell: that is for admins"
+    # What the namespace itself says is all that is known then.
+    bed.fake.namespaces["namespaces/web"].sync.CopyFrom(m.Sync(state=m.SYNC_STATE_FAILED, detail="no memory"))
+    refused, _ = examined(bed, machine)
+    assert (refused.code, refused.subject) == ("kernel-refuses", "web")
+
+
+def test_where_nobody_can_look(bed: Bed, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> Trial:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(machine, "try_bind", forbidden)
+    assert codes(bed, machine) == ["not-entered", "not-entered"]
+    bed.fake.status.netns_cookie = 5
+    assert codes(bed, machine) == ["elsewhere"]
 
 
 def test_a_target_namespace_is_looked_at_there(bed: Bed, machine: Machine) -> None:

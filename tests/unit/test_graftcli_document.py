@@ -346,6 +346,14 @@ def test_a_nameless_rule_is_the_one_with_its_selector(bed: Bed) -> None:
     assert done.out == "~ web rule http: ingress port 80 native (was http: ingress port 80 endpoint ep-http)\n"
 
 
+def test_a_nameless_acl_rule_is_the_one_that_says_the_same(bed: Bed) -> None:
+    value = yaml.safe_load(bed.run("export web").out)
+    del value["acl"][0]["id"]
+    value["acl"].append({"action": "deny"})
+    done = bed.run("diff -f -", stdin=yaml.safe_dump(value))
+    assert done.out == f"+ web acl-rule made-{bed.fake.revision}-1: deny\n"
+
+
 def test_diff_in_other_forms(bed: Bed) -> None:
     text = "name: web\nacl: []\n"
     done = bed.run("diff -f - -o json", stdin=text)
@@ -392,5 +400,6 @@ def test_a_failure_says_where_and_what_was_done_before(bed: Bed) -> None:
 
 
 def test_apply_asks_for_sockets_to_be_ended(bed: Bed) -> None:
-    bed.run("apply -f - --abort-sockets", stdin="name: web\nacl: []\n")
+    done = bed.run("apply -f - --abort-sockets", stdin="name: web\nacl: []\n")
+    assert done.err == "2 live sockets aborted\n"
     assert bed.asked("ApplyNamespace").abort_sockets

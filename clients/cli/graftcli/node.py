@@ -10,7 +10,7 @@ from graft_client import messages as m
 from graftcli import exits, text
 from graftcli.cmdline import Args, UsageError
 from graftcli.forms import as_dict, word_of
-from graftcli.output import Column
+from graftcli.output import Column, counted
 from graftcli.session import ALL, Session, last
 from ip_graft.values import safe_sentence as safe
 
@@ -104,7 +104,7 @@ def freeze(session: Session, args: Args) -> int:
         return exits.DONE
     # There is no validate_only: what a freeze would meet is what is there.
     count = session.client.status().store.namespaces_present if session.dry_run else session.client.freeze(reason)
-    session.done(f"the node is frozen: {count} namespace{'' if count == 1 else 's'} deny new grafts")
+    session.done(f"the node is frozen: {counted(count, 'namespace')} deny new grafts")
     return exits.DONE
 
 
@@ -121,7 +121,7 @@ def unfreeze(session: Session, args: Args) -> int:
         count = sum(one.frozen for one in session.client.namespaces(state=m.NAMESPACE_STATE_PRESENT))
     else:
         count = session.client.unfreeze()
-    stay = f"; {count} namespace{'' if count == 1 else 's'} stay frozen by themselves" if count else ""
+    stay = f"; {counted(count, 'namespace')} stay frozen by themselves" if count else ""
     session.done(f"the node is not frozen any more{stay}")
     return exits.DONE
 

@@ -82,6 +82,11 @@ def write_fields(item: Item, columns: Sequence[Column[Item]], colors: Colors) ->
             print(f"{colors.paint(f'{head}:', 'head')}{'':{width - len(head) - 1}}{colors.cell(value)}")
 
 
+def counted(count: int, what: str) -> str:
+    """1 socket, 2 sockets"""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def write_value(value: Any, form: str) -> None:
     """As json or yaml."""
     if form == "json":

@@ -139,7 +139,7 @@ class Session:
     def aborted(self, count: int) -> None:
         """How many live sockets a change ended."""
         if count:
-            self.say(f"{count} live socket{'' if count == 1 else 's'} {'would be ' if self.dry_run else ''}aborted")
+            self.say(f"{output.counted(count, 'live socket')} {'would be ' if self.dry_run else ''}aborted")
 
     def say(self, sentence: str) -> None:
         """A remark for people."""

@@ -7,7 +7,7 @@ from graft_client import messages as m
 from graftcli import exits, fields, text
 from graftcli.cmdline import Args, UsageError
 from graftcli.forms import word_of, words_of
-from graftcli.output import Column
+from graftcli.output import Column, counted
 from graftcli.session import Session, last, middle
 from ip_graft.values import number
 
@@ -52,12 +52,13 @@ def abort(session: Session, args: Args) -> int:
     if session.dry_run:
         # There is no validate_only: what the kernel would do is to be seen in its list.
         found = session.client.sockets(namespace, endpoint=endpoint)
-        session.done(f"{sum(not names or one.name in names for one in found)} sockets aborted")
+        count = sum(not names or one.name in names for one in found)
+        session.done(f"{counted(count, 'socket')} aborted")
         return exits.DONE
     what = f"all sockets of endpoint {endpoint}" if endpoint else f"{len(names) or 'all'} sockets"
     session.confirm(f"End {what} in {namespace}?")
     count = session.client.abort_sockets(namespace, names=names, endpoint=endpoint, everything="all" in args)
-    session.done(f"{count} socket{'' if count == 1 else 's'} aborted")
+    session.done(f"{counted(count, 'socket')} aborted")
     return exits.DONE
 
 

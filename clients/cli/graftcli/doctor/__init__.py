@@ -16,6 +16,7 @@ from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
 from graftcli.doctor.host import Host
 from graftcli.fields import whole
+from graftcli.output import counted
 from graftcli.session import ALL, Session, namespace_name
 from ip_graft.values import safe_sentence as safe
 
@@ -78,4 +79,4 @@ def _print(session: Session, found: list[Finding]) -> None:
         print(f"{session.colors.paint(one.level, _MOODS[one.level])}: {safe(one.subject)}: {safe(one.cause)}")
         print(f"    {safe(one.remedy)}")
     faults = sum(one.level != NOTE for one in found)
-    print(f"{faults} fault{'' if faults == 1 else 's'} found" if faults else "nothing wrong was found")
+    print(f"{counted(faults, 'fault')} found" if faults else "nothing wrong was found")
