@@ -248,6 +248,8 @@ def test_a_port_that_an_endpoint_holds(box: Box, other: Box, family: Family) -> 
     """The host's own address is reachable where a grafted server of any container listens, not beside it."""
     other.endpoint("ep-http", family.host, 8080)
     server = other.bound("ep-http", SOCK_STREAM)
+    # What it accepts has this, too: the last packets of a connection may be under way when the port is taken again.
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.listen(1)
     beside = box.listener(box.world.host, family.host, 8081)
     box.endpoint("ep", family.host)
