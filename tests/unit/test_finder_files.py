@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding network namespaces, real ones, by files and by processes; what leads to one; descriptors run out."""
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from graftd.errors import KernelError, NamespaceError
+from graftd.kernel import netns
+from graftd.kernel.finder import Finder, _processes
+from graftd.model import NetnsIdentity
+from unit.finder_machine import Contained, Machine, boot_id, found, no_descriptor_left, real, refusal, selector
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes network namespaces: run the tests as root")
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_is_left() -> Iterator[None]:
+    with no_descriptor_left():
+        yield
+
+
+@pytest.fixture
+def web() -> Iterator[Contained]:
+    with Contained() as made:
+        yield made
+
+
+@pytest.fixture
+def other() -> Iterator[Contained]:
+    with Contained() as made:
+        yield made
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with Machine(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def finder(machine: Machine) -> Finder:
+    return Finder(machine.roots)
+
+
+# Files.
+
+
+def test_a_name(machine: Machine, finder: Finder, web: Contained) -> None:
+    assert found(finder, "netns", "web") is None
+    path = machine.named("web", web)
+    assert found(finder, "netns", "web") == NetnsIdentity(boot_id(), web.cookie)
+    assert found(finder, "path", path) == NetnsIdentity(boot_id(), web.cookie)
+    machine.unmount(path)
+    assert found(finder, "netns", "web") is None, "a file with nothing mounted on it is on its way in or out"
+
+
+def test_a_folder_that_is_not_there(machine: Machine, finder: Finder) -> None:
+    machine.roots.netns.rmdir()
+    assert found(finder, "netns", "web") is None
+    assert found(finder, "path", "/proc/version/web") is None
+
+
+def test_a_path_to_a_process(finder: Finder, web: Contained) -> None:
+    assert found(finder, "path", web.file) == NetnsIdentity(boot_id(), web.cookie)
+    web.end()
+    assert found(finder, "path", web.file) is None
+
+
+def test_a_namespace_that_takes_anothers_place_has_another_identity(
+    machine: Machine, finder: Finder, web: Contained, other: Contained
+) -> None:
+    path = machine.named("web", web)
+    before = found(finder, "netns", "web")
+    machine.delete(path)
+    machine.named("web", other)
+    assert found(finder, "netns", "web") == NetnsIdentity(boot_id(), other.cookie) != before
+
+
+def test_files_that_are_no_network_namespaces(machine: Machine, finder: Finder, tmp_path: Path) -> None:
+    """A pipe is not waited for."""
+    (tmp_path / "text").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (
+        (tmp_path / "text", "is a file, and not one of a network namespace"),
+        (tmp_path / "pipe", "is no file of a network namespace: it is not even a regular file"),
+        (tmp_path, "is no file of a network namespace: it is not even a regular file"),
+        ("/dev/null", "is no file of a network namespace: it is not even a regular file"),
+        ("/proc/self/ns/uts", "is a namespace of another kind: name that of a network namespace"),
+    ):
+        assert refusal(finder, "path", name) == f"'{name}' {reason}"
+    (machine.roots.netns / "web").write_text("x")
+    assert refusal(finder, "netns", "web").startswith(f"'web' in {machine.roots.netns} is a file")
+
+
+def test_the_cookie_comes_from_who_knows_it(machine: Machine, web: Contained) -> None:
+    finder = Finder(machine.roots, lambda fd: 7 if os.fstat(fd).st_ino == web.file.stat().st_ino else 8)
+    assert found(finder, "path", web.file) == NetnsIdentity(boot_id(), 7)
+
+
+def test_graftds_own(finder: Finder) -> None:
+    assert finder.own() == found(finder, "path", "/proc/self/ns/net") == NetnsIdentity(boot_id(), netns.cookie_of())
+
+
+def test_no_descriptor_is_left_to_look(finder: Finder, web: Contained) -> None:
+    """Which does not say that the namespace is gone."""
+    path = str(web.file)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(KernelError, match="Too many open files"):
+            finder.find(selector("path", path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found(finder, "path", path) == NetnsIdentity(boot_id(), web.cookie)
+
+
+def test_hints_at_what_selects_a_namespace(machine: Machine, finder: Finder, web: Contained, other: Contained) -> None:
+    assert finder.hints(frozenset({web.cookie})) == {}
+    machine.named("web", web)
+    machine.named("also", web)
+    machine.named("other", other)
+    (machine.roots.netns / "empty").touch()
+    (machine.roots.netns / "text").write_text("x")
+    docker = machine.roots.runtimes[0] / "5f0c1a"
+    docker.touch()
+    machine.mount(web, docker)
+    wanted = [selector("netns", "also"), selector("netns", "web"), selector("path", docker)]
+    assert finder.hints(frozenset({web.cookie, 1})) == {web.cookie: wanted}
+    assert finder.hints(frozenset()) == {}
+
+
+# Processes.
+
+
+def test_a_process(machine: Machine, web: Contained) -> None:
+    finder = Finder(real(machine))
+    pinned = finder.pin(selector("pid", web.pid))
+    assert pinned.start_ticks == int(Path(f"/proc/{web.pid}/stat").read_text().split()[21])
+    assert finder.pin(pinned) == pinned
+    for start in (0, pinned.start_ticks):
+        assert found(finder, "pid", web.pid, start) == NetnsIdentity(boot_id(), web.cookie)
+    assert found(finder, "pid", web.pid, pinned.start_ticks + 1) is None, "a later process of the same id"
+    web.kill()
+    os.waitid(os.P_PID, web.pid, os.WEXITED | os.WNOWAIT)
+    assert found(finder, "pid", web.pid, pinned.start_ticks) is None, "one that only waits to be buried has none"
+    web.end()
+    assert found(finder, "pid", web.pid, pinned.start_ticks) is None
+    with pytest.raises(NamespaceError, match=f"there is no process {web.pid}"):
+        finder.pin(selector("pid", web.pid))
+
+
+def test_other_selectors_need_no_pin(finder: Finder) -> None:
+    assert finder.pin(selector("netns", "web")) == selector("netns", "web")
+
+
+def test_an_id_that_is_used_again_meanwhile(
+    machine: Machine, finder: Finder, web: Contained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The namespace that was opened may be the new process's, or the old one's."""
+    machine.process(9, 1, web.file)
+    for start, answer in ((0, NetnsIdentity(boot_id(), web.cookie)), (10, None)):
+        starts = iter([10, 11, 11, 11])
+        monkeypatch.setattr(_processes, "started", lambda *_, starts=starts: next(starts))
+        assert found(finder, "pid", 9, start) == answer
+
+
+def test_a_process_whose_id_is_used_again_and_again(
+    machine: Machine, finder: Finder, web: Contained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.process(9, 1, web.file)
+    starts = iter(range(100))
+    monkeypatch.setattr(_processes, "started", lambda *_: next(starts))
+    assert found(finder, "pid", 9) is None
