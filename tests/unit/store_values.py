@@ -2,8 +2,10 @@
 """Short ways to say what the store's tests put into it."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_network
+from pathlib import Path
 
 from graftd.model import (
     AclRule,
@@ -20,6 +22,10 @@ from graftd.model import (
     TargetedEndpoint,
     Verdict,
 )
+from graftd.store import Store, Transaction
+
+# What is done in a transaction.
+Act = Callable[[Transaction], object]
 
 
 def namespace(name: str = "web", **labels: str) -> Namespace:
@@ -69,3 +75,23 @@ def numbered_uids() -> Callable[[], str]:
     """Uids that tell in which order they were given."""
     numbers = itertools.count(1)
     return lambda: f"00000000-0000-4000-8000-{next(numbers):012}"
+
+
+def rules_of(*pairs: tuple[str, Rule]) -> NamespaceContent:
+    """These rules, each with its id."""
+    return NamespaceContent(rules=tuple(Identified(name, one) for name, one in pairs))
+
+
+@contextmanager
+def web_store(folder: Path) -> Iterator[Store]:
+    """At revision 1, with namespace web; its clock goes on by a microsecond with each look."""
+    ticks = iter(range(1_000_000, 2_000_000_000))
+    with Store.open(folder / "db", clock=lambda: next(ticks)) as opened:
+        with opened.transaction() as transaction:
+            transaction.create_namespace(namespace())
+        yield opened
+
+
+def revision(store: Store) -> int:
+    with store.snapshot() as view:
+        return view.revision
