@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,3 +146,16 @@ def real(machine: Machine) -> FinderRoots:
     """The machine's folders, with the true /proc."""
     roots = machine.roots
     return FinderRoots(roots.netns, roots.runtimes, roots.cgroup)
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """So many can be opened inside, or fewer."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from graftd.model import (
     TargetedEndpoint,
 )
 from graftd.ports import StepResult
-from graftd.reconcile import Carried, Difference, Engine, NodeEvent, NodeEventKind
+from graftd.reconcile import Carried, Difference, Engine, NodeEvent, NodeEventKind, Resource, ResourceKind, SyncState
 from graftd.store import Store, Transaction
 from integration.played import OWN_COOKIE, PlayedFinder, Tables
-from unit.store_values import namespace
+from unit.store_values import content, namespace
+
+Events = NodeEventKind
 
 
 class KilledError(BaseException):
@@ -214,6 +217,35 @@ class World:
     def holders(self) -> dict[int, str]:
         """Who stands for each network namespace."""
         return {cookie: self.engine.namespace_of(cookie) for cookie in self.tables.namespaces.values()}
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[World]:
+    """A world whose engine runs; at the end nothing is held open."""
+    world = World(folder)
+    world.start()
+    yield world
+    assert not world.finder.held
+    world.close()
+
+
+def filled(world: World, name: str = "web", size: int = 20) -> int:
+    """Register a namespace that holds `content(1, size)`, and forget the steps and events of it; its cookie."""
+    cookie = world.create(name)
+    world.change(lambda t: t.apply(None, name, content(1, size)))
+    world.steps()
+    world.heard.kinds()
+    return cookie
+
+
+def sync(world: World, name: str = "web") -> SyncState:
+    """How far a namespace is what it is to be."""
+    return world.engine.sync(Resource(ResourceKind.NAMESPACE, name)).state
+
+
+def of(name: str, namespace: str = "web") -> Resource:
+    """An endpoint, as the engine is asked about it."""
+    return Resource(ResourceKind.ENDPOINT, namespace, name)
 
 
 def selector(value: str) -> Selector:

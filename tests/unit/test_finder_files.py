@@ -2,7 +2,6 @@
 """Finding network namespaces, real ones, by files and by processes; what leads to one; descriptors run out."""
 
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from graftd.errors import KernelError, NamespaceError
 from graftd.kernel import netns
 from graftd.kernel.finder import Finder, _processes
 from graftd.model import NetnsIdentity
-from unit.finder_machine import Contained, Machine, boot_id, found, no_descriptor_left, real, refusal, selector
+from unit.finder_machine import Contained, Machine, boot_id, descriptors_left, found, no_descriptor_left, real, refusal, selector
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes network namespaces: run the tests as root")
 
@@ -105,19 +104,26 @@ def test_graftds_own(finder: Finder) -> None:
     assert finder.own() == found(finder, "path", "/proc/self/ns/net") == NetnsIdentity(boot_id(), netns.cookie_of())
 
 
-def test_no_descriptor_is_left_to_look(finder: Finder, web: Contained) -> None:
+@pytest.mark.parametrize("kind", ["path", "pid", "container", "unit"])
+def test_too_few_descriptors_are_left_to_look(machine: Machine, finder: Finder, web: Contained, kind: str) -> None:
     """Which does not say that the namespace is gone."""
-    path = str(web.file)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open("/dev/null", os.O_RDONLY)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-    try:
-        with pytest.raises(KernelError, match="Too many open files"):
-            finder.find(selector("path", path))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert found(finder, "path", path) == NetnsIdentity(boot_id(), web.cookie)
+    machine.process(40, 7, web.file)
+    machine.cgroup(f"system.slice/docker-{ID}.scope", 40)
+    machine.cgroup("system.slice/web.service", 40)
+    value = {"path": str(web.file), "pid": "40", "container": ID, "unit": "web.service"}[kind]
+    refusals = []
+    for left in range(20):
+        try:
+            with descriptors_left(left):
+                place = finder.find(selector(kind, value))
+        except KernelError as error:
+            refusals.append(error.message)
+        else:
+            assert place is not None, left
+            with place:
+                assert finder.identity(place).cookie == web.cookie
+    assert 0 < len(refusals) < 20
+    assert all("Too many open files" in refusal for refusal in refusals)
 
 
 def test_hints_at_what_selects_a_namespace(machine: Machine, finder: Finder, web: Contained, other: Contained) -> None:

@@ -15,7 +15,7 @@ import pytest
 from graftd.kernel.finder import Watcher, _watcher
 from graftd.kernel.finder._inotify import IN_Q_OVERFLOW, Seen
 from graftd.model import Selector
-from unit.finder_machine import ID, OTHER, Contained, Machine, no_descriptor_left, real, selector
+from unit.finder_machine import ID, OTHER, Contained, Machine, descriptors_left, no_descriptor_left, real, selector
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes network namespaces: run the tests as root")
 WEB = selector("netns", "web")
@@ -197,6 +197,22 @@ def test_a_process_ends(machine: Machine, watcher: Watcher, web: Contained, othe
     watcher.watch([there])
     other.end()
     assert told(watcher) == {there}
+
+
+def test_too_few_descriptors_are_left_to_watch(machine: Machine, watcher: Watcher) -> None:
+    process = subprocess.Popen(["sleep", "1000"])
+    wanted = [selector("container", ID), selector("pid", str(process.pid))]
+    try:
+        for left in range(5):
+            with descriptors_left(left):
+                watcher.watch(wanted)
+            assert ("Too many open files" in watcher.lacking) == (left == 0)
+        machine.cgroup(f"system.slice/docker-{ID}.scope", 40)
+        assert told(watcher) == {wanted[0]}
+    finally:
+        process.kill()
+        process.wait()
+    assert told(watcher) == {wanted[1]}
 
 
 def test_a_process_where_many_descriptors_are_open(watcher: Watcher) -> None:

@@ -181,4 +181,4 @@ def test_a_rule_takes_the_selector_of_one_that_left_it(store: Store) -> None:
         with pytest.raises(SelectorTakenError) as caught:
             transaction.add_rule("web", rule(2))
         transaction._failure = None
-    assert caught.value.resource == one.id
+    assert caught.value.id == one.id
