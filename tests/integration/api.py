@@ -11,7 +11,17 @@ from typing import Any
 import grpc
 
 from graft.rpc.v1 import status_pb2
-from graft.v1 import common_pb2, endpoint_pb2, errors_pb2, namespace_pb2, node_pb2, socket_pb2_grpc, watch_pb2_grpc
+from graft.v1 import (
+    acl_pb2,
+    common_pb2,
+    endpoint_pb2,
+    errors_pb2,
+    namespace_pb2,
+    node_pb2,
+    rule_pb2,
+    socket_pb2_grpc,
+    watch_pb2_grpc,
+)
 from integration.workload import Stubs
 
 _REASONS = {value.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name}
@@ -50,6 +60,14 @@ class Api(Stubs):
         return self.endpoints.CreateEndpoint(
             endpoint_pb2.CreateEndpointRequest(parent=f"namespaces/{namespace}", endpoint_id=name, **fields), timeout=30
         )
+
+    def deny(self, namespace: str, name: str) -> None:
+        """A rule and an ACL rule of this id, each of which denies all."""
+        parent = f"namespaces/{namespace}"
+        rule = rule_pb2.Rule(direction=rule_pb2.RULE_DIRECTION_EGRESS, verdict=rule_pb2.RULE_VERDICT_DENY)
+        self.rules.CreateRule(rule_pb2.CreateRuleRequest(parent=parent, rule_id=name, rule=rule))
+        acl_rule = acl_pb2.AclRule(action=acl_pb2.ACL_ACTION_DENY)
+        self.acl.CreateAclRule(acl_pb2.CreateAclRuleRequest(parent=parent, acl_rule_id=name, acl_rule=acl_rule))
 
     def names(self, namespace: str) -> list[str]:
         """The ids of the endpoints that there are."""

@@ -59,18 +59,24 @@ def request_of(name: str, namespace: str) -> Any:
     return request
 
 
-def call(channel: grpc.Channel, name: str, request: Any) -> tuple[str, str, str]:
+def ask(channel: grpc.Channel, name: str, request: Any, seconds: float = 10) -> Any:
+    """The answer, of a stream the first; or its RpcError."""
     answer = message_class(METHODS[name].output_type).FromString
     codec: dict[str, Any] = {"request_serializer": type(request).SerializeToString, "response_deserializer": answer}
+    if name in CLIENT_STREAMS:
+        return channel.stream_unary(name, **codec)(iter([request]), timeout=seconds)
+    if name in SERVER_STREAMS:
+        stream = channel.unary_stream(name, **codec)(request, timeout=seconds)
+        first = next(stream)
+        stream.cancel()
+        return first
+    return channel.unary_unary(name, **codec)(request, timeout=seconds)
+
+
+def call(channel: grpc.Channel, name: str, request: Any) -> tuple[str, str, str]:
+    """Status, reason and message: what an error says, or that there was none."""
     try:
-        if name in CLIENT_STREAMS:
-            channel.stream_unary(name, **codec)(iter([request]), timeout=10)
-        elif name in SERVER_STREAMS:
-            stream = channel.unary_stream(name, **codec)(request, timeout=10)
-            next(stream)
-            stream.cancel()
-        else:
-            channel.unary_unary(name, **codec)(request, timeout=10)
+        ask(channel, name, request)
     except grpc.RpcError as raised:
         error: Any = raised
         details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")

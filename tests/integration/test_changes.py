@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import pytest
@@ -14,29 +14,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from graft.v1 import acl_pb2, common_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2
 from integration import played
 from integration.api import Api, batch, endpoint, refused
-from integration.process import Graftd
+from integration.bed import Bed, serving
 from integration.workload import check_kernel
-
-
-class Bed(NamedTuple):
-    graftd: Graftd
-    api: Api
-    kernel: played.Remote
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    graftd = Graftd(tmp_path_factory.mktemp("changes"))
-    kernel = graftd.play_kernel([f"ns{number}" for number in range(20)])
-    graftd.start()
-    try:
-        with Api(graftd.target) as api:
-            yield Bed(graftd, api, kernel)
-        assert graftd.stop() == 0
-        assert "Traceback" not in graftd.log.read_text()
-    finally:
-        kernel.close()
-        graftd.close()
+    with serving(tmp_path_factory.mktemp("changes")) as bed:
+        yield bed
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import pytest
@@ -15,35 +15,18 @@ import pytest
 from graft.v1 import common_pb2, endpoint_pb2, namespace_pb2, node_pb2
 from integration import played
 from integration.api import Api, batch, endpoint, eventually, refused
+from integration.bed import Bed, serving
 from integration.process import Graftd
 from integration.workload import check_kernel
 
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
-class Bed(NamedTuple):
-    graftd: Graftd
-    kernel: played.Remote
-    api: Api
-
-    def of_kernel(self, place: str) -> set[str]:
-        """The names of the endpoints in a table."""
-        return {one.endpoint.name for one in self.kernel.endpoints(self.kernel.namespaces[place])}
-
-
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    graftd = Graftd(tmp_path_factory.mktemp("kernel"), "[reconcile]\ninterval_seconds = 1\n")
-    kernel = graftd.play_kernel([f"ns{number}" for number in range(20)])
-    graftd.start()
-    try:
-        with Api(graftd.target) as api:
-            yield Bed(graftd, kernel, api)
-        assert graftd.stop() == 0
-        assert not graftd.records(level="error")
-    finally:
-        kernel.close()
-        graftd.close()
+    with serving(tmp_path_factory.mktemp("kernel"), "[reconcile]\ninterval_seconds = 1\n") as bed:
+        yield bed
+    assert not bed.graftd.records(level="error")
 
 
 @pytest.fixture

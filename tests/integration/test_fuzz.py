@@ -17,34 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graft.rpc.v1 import status_pb2
-from graft.v1 import (
-    acl_pb2,
-    endpoint_pb2,
-    errors_pb2,
-    namespace_pb2,
-    node_pb2,
-    rule_pb2,
-    socket_pb2,
-    watch_pb2,
-)
+from graft.v1 import errors_pb2, namespace_pb2, node_pb2
+from integration.caller import CLIENT_STREAMS, METHODS, ask
 from integration.process import Graftd
 from integration.right import nearly_right, right
 from unit.messages import message_class, messages
 
-_FILES = (acl_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2, socket_pb2, watch_pb2)
-_METHODS = {
-    f"/{service.full_name}/{method.name}": method
-    for file in _FILES
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-_CLIENT_STREAMS = ("/graft.v1.NodeService/Restore",)
-_SERVER_STREAMS = (
-    "/graft.v1.NodeService/Backup",
-    "/graft.v1.NodeService/WatchNode",
-    "/graft.v1.SocketService/WatchSockets",
-    "/graft.v1.WatchService/Watch",
-)
 _EXAMPLES = int(os.environ.get("GRAFT_FUZZ", "60"))
 _REASONS = {value.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 # Statuses that gRPC itself answers with, without a reason.
@@ -82,29 +60,15 @@ def _prepare(channel: grpc.Channel) -> None:
 
 
 def _call(channel: grpc.Channel, name: str, request: Any) -> Any:
-    method = _METHODS[name]
-    answer = message_class(method.output_type)
-    path, serialize, deserialize = name, type(request).SerializeToString, answer.FromString
-    if name in _CLIENT_STREAMS:
-        pieces = channel.stream_unary(path, request_serializer=serialize, response_deserializer=deserialize)
-        return pieces(iter([request]), timeout=30)
-    if name in _SERVER_STREAMS:
-        stream = channel.unary_stream(path, request_serializer=serialize, response_deserializer=deserialize)(
-            request, timeout=30
-        )
-        first = next(stream)
-        stream.cancel()
-        return first
-    call = channel.unary_unary(path, request_serializer=serialize, response_deserializer=deserialize)
-    return call(request, timeout=30)
+    return ask(channel, name, request, seconds=30)
 
 
-@pytest.mark.parametrize("name", _METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_request_is_answered_or_refused_for_a_reason(channel: grpc.Channel, name: str) -> None:
-    method: MethodDescriptor = _METHODS[name]
+    method: MethodDescriptor = METHODS[name]
     kind = message_class(method.input_type)
     whole = right(name, kind)
-    if name not in _CLIENT_STREAMS:
+    if name not in CLIENT_STREAMS:
         _understood(channel, name, whole)
 
     @settings(

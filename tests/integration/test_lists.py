@@ -100,20 +100,7 @@ def test_every_namespace_that_the_caller_sees(bed: Bed) -> None:
     bed.api.register("other", "ns3")
     for space in ("list-a", "other"):
         bed.api.endpoints.BatchCreateEndpoints(batch(space, ["e1", "e2", "e3"]))
-        bed.api.rules.CreateRule(
-            rule_pb2.CreateRuleRequest(
-                parent=f"namespaces/{space}",
-                rule_id="r",
-                rule=rule_pb2.Rule(direction=rule_pb2.RULE_DIRECTION_EGRESS, verdict=rule_pb2.RULE_VERDICT_DENY),
-            )
-        )
-        bed.api.acl.CreateAclRule(
-            acl_pb2.CreateAclRuleRequest(
-                parent=f"namespaces/{space}",
-                acl_rule_id="a",
-                acl_rule=acl_pb2.AclRule(action=acl_pb2.ACL_ACTION_DENY),
-            )
-        )
+        bed.api.deny(space, "r")
 
     def names(api: Api) -> dict[str, set[str]]:
         calls = {

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from graft.v1 import acl_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2, socket_pb2, watch_pb2
+from graft.v1 import endpoint_pb2, namespace_pb2, node_pb2, socket_pb2, watch_pb2
 from integration.api import Api, batch, endpoint, eventually, refused
 from integration.process import Graftd
 
@@ -128,20 +128,7 @@ def test_what_is_asked_for_alone(bed: Bed) -> None:
     after = bed.revision()
     for space in ("web-1", "edge"):
         bed.api.create(space, "seen")
-        bed.api.rules.CreateRule(
-            rule_pb2.CreateRuleRequest(
-                parent=f"namespaces/{space}",
-                rule_id="seen",
-                rule=rule_pb2.Rule(direction=rule_pb2.RULE_DIRECTION_EGRESS, verdict=rule_pb2.RULE_VERDICT_DENY),
-            )
-        )
-        bed.api.acl.CreateAclRule(
-            acl_pb2.CreateAclRuleRequest(
-                parent=f"namespaces/{space}",
-                acl_rule_id="seen",
-                acl_rule=acl_pb2.AclRule(action=acl_pb2.ACL_ACTION_DENY),
-            )
-        )
+        bed.api.deny(space, "seen")
         bed.api.namespaces.FreezeNamespace(namespace_pb2.FreezeNamespaceRequest(name=f"namespaces/{space}"))
     own = ["web-1/endpoints/seen", "web-1/rules/seen", "web-1/aclRules/seen", "web-1"]
     expected = {

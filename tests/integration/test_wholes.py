@@ -8,7 +8,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import pytest
@@ -16,39 +16,15 @@ import pytest
 from graft.v1 import acl_pb2, common_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2, watch_pb2
 from graftd.model import PutEndpoint
 from integration import played
-from integration.api import Api, batch, endpoint, eventually, refused
-from integration.process import Graftd
+from integration.api import batch, endpoint, eventually, refused
+from integration.bed import Bed, serving
 from integration.workload import check_kernel
-
-
-class Bed(NamedTuple):
-    graftd: Graftd
-    api: Api
-    kernel: played.Remote
-
-    def of_kernel(self, place: str) -> set[str]:
-        return {one.endpoint.name for one in self.kernel.endpoints(self.kernel.namespaces[place])}
-
-    def export(self, name: str) -> Any:
-        return self.api.namespaces.ExportNamespace(namespace_pb2.ExportNamespaceRequest(name=f"namespaces/{name}"))
-
-    def revision(self) -> int:
-        return int(self.api.status().store.revision)
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    graftd = Graftd(tmp_path_factory.mktemp("wholes"))
-    kernel = graftd.play_kernel([f"ns{number}" for number in range(12)])
-    graftd.start()
-    try:
-        with Api(graftd.target) as api:
-            yield Bed(graftd, api, kernel)
-        assert graftd.stop() == 0
-        assert "Traceback" not in graftd.log.read_text()
-    finally:
-        kernel.close()
-        graftd.close()
+    with serving(tmp_path_factory.mktemp("wholes")) as bed:
+        yield bed
 
 
 @pytest.fixture
