@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from graft.v1 import acl_pb2, common_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2
+from graftd.model import DeleteEndpoint
 from integration import played
 from integration.api import Api, batch, endpoint, refused
 from integration.bed import Bed, serving
@@ -356,6 +357,19 @@ def test_freezes_last(bed: Bed) -> None:
     assert (space.frozen, space.freeze_reason) == (False, "")
     assert _frozen(bed, "ns11") == [False]
     assert space.sync.state == common_pb2.SYNC_STATE_IN_SYNC
+
+
+def test_a_reconcile_tells_what_it_would_repair(bed: Bed) -> None:
+    """What another has written; as a trial first, which leaves it."""
+    bed.api.register("reconciled", "ns14")
+    one = bed.api.create("reconciled", "one")
+    bed.kernel.carry_out(bed.kernel.namespaces["ns14"], [DeleteEndpoint("one")])
+    tried = bed.api.node.Reconcile(node_pb2.ReconcileRequest(validate_only=True))
+    assert [(each.name, each.kind) for each in tried.repairs] == [(one.name, common_pb2.DIFFERENCE_KIND_CREATED)]
+    assert (tried.repaired, tried.failed) == (1, 0)
+    assert bed.of_kernel("ns14") == set()
+    assert bed.api.node.Reconcile(node_pb2.ReconcileRequest()) == tried
+    assert bed.of_kernel("ns14") == {"one"}
 
 
 def _frozen(bed: Bed, *places: str) -> list[bool]:

@@ -59,7 +59,6 @@ def test_killed_at_failpoints_and_at_random_instants(graftd: Graftd) -> None:
     graftd.start()
     _register(graftd)
     graftd.kill()
-    acknowledged = 0
     for instant in range(_INSTANTS):
         where = _FAILPOINTS[instant // 2 % len(_FAILPOINTS)] if instant % 2 else ""
         graftd.start({"GRAFTD_KILL": f"{where}:{chance.randrange(1, 60)}"} if where else {})
@@ -75,7 +74,6 @@ def test_killed_at_failpoints_and_at_random_instants(graftd: Graftd) -> None:
         stop.set()
         for thread in threads:
             thread.join()
-        acknowledged += sum(client.done for client in clients)
         graftd.start()
         stubs = Stubs(graftd.target)
         found = state_of(stubs, _NAMESPACES)

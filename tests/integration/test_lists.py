@@ -63,6 +63,7 @@ def test_whole_while_others_change(bed: Bed) -> None:
     lasting = [f"l-{number:03}" for number in range(200)]
     bed.api.endpoints.BatchCreateEndpoints(batch("list-busy", lasting))
     stop = threading.Event()
+    changed: list[str] = []
 
     def change() -> None:
         chance = random.Random(7)
@@ -77,6 +78,7 @@ def test_whole_while_others_change(bed: Bed) -> None:
                 else:
                     one = endpoint(name=f"namespaces/list-busy/endpoints/{name}")
                     api.endpoints.UpdateEndpoint(endpoint_pb2.UpdateEndpointRequest(endpoint=one, allow_missing=True))
+                changed.append(name)
 
     thread = threading.Thread(target=change)
     thread.start()
@@ -90,6 +92,8 @@ def test_whole_while_others_change(bed: Bed) -> None:
             ]
             assert [name for name in found if name.startswith("l-")] == lasting
             assert found == sorted(set(found))
+        assert thread.is_alive(), "it has failed"
+        assert len(changed) > 20
     finally:
         stop.set()
         thread.join()
@@ -211,6 +215,16 @@ def test_acl_that_is_changed_between_pages(bed: Bed) -> None:
     ]
     assert names == ["a5", "a0", "a1", "a2", "a3", "a4"]
     # Of all namespaces: the one in which a page ended counts.
+    whole = acl_pb2.ListAclRulesRequest(parent="namespaces/-", page_size=4)
+    first = bed.api.acl.ListAclRules(whole)
+    assert first.acl_rules[-1].name.startswith("namespaces/list-acl/")
+    whole.page_token = first.next_page_token
+    second = bed.api.acl.ListAclRules(whole)
+    bed.api.acl.CreateAclRule(_acl_rule("list-acl-2", "one-more"))
+    assert bed.api.acl.ListAclRules(whole).acl_rules == second.acl_rules
+    bed.api.acl.MoveAclRule(acl_pb2.MoveAclRuleRequest(name="namespaces/list-acl/aclRules/a5", index=6))
+    answer = refused(bed.api.acl.ListAclRules, whole)
+    assert (answer.code, answer.reason) == (grpc.StatusCode.ABORTED, "LIST_CHANGED")
     whole = acl_pb2.ListAclRulesRequest(parent="namespaces/-", page_size=5)
     for page in _pages(bed.api.acl.ListAclRules, whole, "acl_rules"):
         assert len(page) <= 5

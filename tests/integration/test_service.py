@@ -240,7 +240,16 @@ def test_reload(bed: Bed) -> None:
         (record,) = graftd.records(message="a key takes effect when graftd is restarted")
         assert record["key"] == "server.max_message_bytes"
         assert operator.status().state
+        with _connect(graftd), _connect(graftd) as late:  # `api` has a connection already
+            assert late.recv(1) == b""
     assert graftd.stop() == 0
+
+
+def _connect(graftd: Graftd) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(10)
+    sock.connect(graftd.target.removeprefix("unix:"))
+    return sock
 
 
 def test_sockets_of_systemd(bed: Bed) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,17 @@ def test_replicas_are_equal(graftd: Graftd) -> None:
         api.endpoints.BatchCreateEndpoints(batch("ns0", [f"x-{number}" for number in range(2500)]))
     replicas = [everything]
     clients = [Client(number, _NAMESPACES, random.Random(f"{seed} {number}")) for number in range(_CLIENTS)]
+    moved: list[str] = []
     for number, end in enumerate((None, graftd.kill, graftd.stop, None)):
         late = Replica(graftd.target, random.Random(f"{seed} r{number}"), _NAMESPACES[number % 2])
         replicas.append(late)
-        _round(graftd.target, clients, late, random.Random(f"{seed} m{number}"), end)
+        _round(graftd.target, clients, late, partial(_move_about, moved, random.Random(f"{seed} m{number}")), end)
         if end is not None:
             graftd.start()
     with Api(graftd.target) as api:
         last = api.status().store.revision
     assert last > 100
+    assert len(moved) > 20
     for replica in replicas:
         eventually(partial(_has_arrived, replica, last))
         replica.stop()
@@ -66,11 +68,13 @@ def test_replicas_are_equal(graftd: Graftd) -> None:
     assert everything.resumed > 2
 
 
-def _round(target: str, clients: list[Client], late: Replica, chance: random.Random, end: Any) -> None:
+def _round(
+    target: str, clients: list[Client], late: Replica, move: Callable[[str, threading.Event], None], end: Any
+) -> None:
     """Changes for a while, with a replica that begins in the middle; then graftd ends, or it does not."""
     stop = threading.Event()
     work = [threading.Thread(target=client.run, args=(target, stop)) for client in clients]
-    work.append(threading.Thread(target=_move_about, args=(target, stop, chance)))
+    work.append(threading.Thread(target=move, args=(target, stop)))
     for thread in work:
         thread.start()
     time.sleep(_ROUND_SECONDS / 2)
@@ -94,16 +98,16 @@ def _name(replica: Replica) -> str:
     return replica._namespace or "ns0"
 
 
-def _move_about(target: str, stop: threading.Event, chance: random.Random) -> None:
-    """ACL rules of its own, created in the middle of others, moved and deleted."""
+def _move_about(moved: list[str], chance: random.Random, target: str, stop: threading.Event) -> None:
+    """ACL rules of its own, created in the middle of others, moved and deleted. moved: gets the names of those."""
     with Api(target) as api:
         while not stop.is_set():
             # graftd goes meanwhile, and the ACL becomes shorter.
             with contextlib.suppress(grpc.RpcError):
-                _move(api, f"namespaces/{chance.choice(_NAMESPACES)}", chance)
+                _move(api, f"namespaces/{chance.choice(_NAMESPACES)}", chance, moved)
 
 
-def _move(api: Api, parent: str, chance: random.Random) -> None:
+def _move(api: Api, parent: str, chance: random.Random, moved: list[str]) -> None:
     rules = [one.name for one in api.acl.ListAclRules(acl_pb2.ListAclRulesRequest(parent=parent)).acl_rules]
     own = [one for one in rules if "/m0" in one]
     if len(own) < 10 or chance.random() < 0.3:
@@ -119,4 +123,4 @@ def _move(api: Api, parent: str, chance: random.Random) -> None:
         api.acl.DeleteAclRule(acl_pb2.DeleteAclRuleRequest(name=chance.choice(own)))
     else:
         index = chance.randrange(1, len(rules) + 1)
-        api.acl.MoveAclRule(acl_pb2.MoveAclRuleRequest(name=chance.choice(own), index=index))
+        moved.append(api.acl.MoveAclRule(acl_pb2.MoveAclRuleRequest(name=chance.choice(own), index=index)).name)

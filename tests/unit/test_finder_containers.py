@@ -82,8 +82,14 @@ def test_a_container_that_comes_again_elsewhere(
         file.unlink()
     folder.rmdir()
     assert found(finder, "container", "web") is None
-    machine.cgroup("b/lxc.payload.web", 31)
+    folder = machine.cgroup("b/lxc.payload.web", 31)
     assert found(finder, "container", "web") == NetnsIdentity(boot_id(), other.cookie)
+    # Between two looks.
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    machine.cgroup("c/web", 30)
+    assert found(finder, "container", "web") == NetnsIdentity(boot_id(), web.cookie)
 
 
 def test_a_container_by_its_runtimes_file(machine: Machine, finder: Finder, web: Contained) -> None:

@@ -125,7 +125,9 @@ def test_what_graftd_counts_can_be_read() -> None:
         "graftd_log_records_lost": 0,
     }.items():
         assert found[name].samples == {(name, ()): value}, name
-    assert "graftd_kernel_requests_total" in found
+    assert found["graftd_kernel_requests_total"].samples == {
+        ("graftd_kernel_requests_total", (("outcome", "ok"),)): 1,
+    }
 
 
 @given(
@@ -214,7 +216,7 @@ def served(tmp_path: Path, client: Callable[[str], Coroutine[Any, Any, Result]],
         try:
             return await asyncio.wait_for(client(str(path)), 20)
         finally:
-            await server.close()
+            await asyncio.wait_for(server.close(), 20)
             assert not path.exists()
 
     return asyncio.run(run())
@@ -333,11 +335,14 @@ def test_many_that_wait_keep_nobody_out_for_long(tmp_path: Path, monkeypatch: py
     assert answer.endswith(b"x 1\n")
 
 
-def test_closing_waits_for_no_client(tmp_path: Path) -> None:
-    async def client(path: str) -> asyncio.StreamReader:
-        reader, _ = await asyncio.open_unix_connection(path)
+def test_closing_waits_for_no_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "REQUEST_SECONDS", 1000)
+
+    async def client(path: str) -> asyncio.StreamWriter:
+        """It stays connected as long as what it returns is kept."""
+        _, writer = await asyncio.open_unix_connection(path)
         await asyncio.sleep(0.05)
-        return reader
+        return writer
 
     served(tmp_path, client)
 
