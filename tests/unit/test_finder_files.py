@@ -11,7 +11,18 @@ from graftd.errors import KernelError, NamespaceError
 from graftd.kernel import netns
 from graftd.kernel.finder import Finder, _processes
 from graftd.model import NetnsIdentity
-from unit.finder_machine import Contained, Machine, boot_id, descriptors_left, found, no_descriptor_left, real, refusal, selector
+from unit.finder_machine import (
+    ID,
+    Contained,
+    Machine,
+    boot_id,
+    descriptors_left,
+    found,
+    no_descriptor_left,
+    real,
+    refusal,
+    selector,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes network namespaces: run the tests as root")
 
