@@ -104,7 +104,7 @@ class NamespaceInUseError(ResourceError):
 
 
 class EtagMismatchError(ResourceError):
-    """A resource was changed since the caller read it. etag: the present one."""
+    """A resource was changed since the caller read it. etag: the present one, "" where it is gone."""
 
     def __init__(self, message: str, *, etag: str = "") -> None:
         super().__init__(message)

@@ -90,7 +90,7 @@ class AclService:
                 sent = masks.merge(request.acl_rule, mask, acl.to_message(now), masks.ACL_RULE, "acl_rule")
             value = _read(sent)
             if now is None:
-                record = transaction.add_acl_rule(namespace, value, rule_id=name)
+                record = transaction.add_acl_rule(namespace, value, rule_id=name, etag=request.acl_rule.etag)
             else:
                 record = transaction.update_acl_rule(namespace, name, value, etag=request.acl_rule.etag)
             return lambda _carried: self._message(record)

@@ -127,7 +127,7 @@ class EndpointService:
             now = transaction.find_endpoint(namespace, name)
             if now is None and request.allow_missing:
                 value = _read(request.endpoint, namespace, name)
-                record = transaction.create_endpoint(namespace, value)
+                record = transaction.create_endpoint(namespace, value, etag=request.endpoint.etag)
                 return lambda _carried: self._message(record)
             if now is None:
                 now = transaction.endpoint(namespace, name)  # NotFoundError

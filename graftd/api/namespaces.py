@@ -13,7 +13,6 @@ from graftd.api import masks, names, pages
 from graftd.api.call import Call, Core, has_labels
 from graftd.api.convert import acl, content, difference, endpoint, namespace, rule, values
 from graftd.api.errors import Violations
-from graftd.errors import EtagMismatchError
 from graftd.model import (
     Freeze,
     Namespace,
@@ -106,7 +105,7 @@ class NamespaceService:
         def act(transaction: Transaction) -> Callable[[Carried], namespace_pb2.Namespace]:
             now = transaction.find_namespace(name)
             if now is None and request.allow_missing:
-                self._create(transaction, _read(request.namespace, name, None))
+                self._create(transaction, _read(request.namespace, name, None), etag=request.namespace.etag)
             else:
                 self._update(transaction, request.namespace, name, mask)
             return lambda _carried: self._message(transaction.namespace(name))
@@ -168,7 +167,7 @@ class NamespaceService:
         def act(transaction: Transaction) -> Callable[[Carried], namespace_pb2.ApplyNamespaceResponse]:
             before = transaction.revision - 1  # the present one
             space = self._applied(transaction, request, name)
-            transaction.apply(space, name, wanted, content_etag=request.etag)
+            transaction.apply(space, name, wanted, etag=request.namespace.etag, content_etag=request.etag)
             changes = transaction.changes
 
             def answer(carried: Carried) -> namespace_pb2.ApplyNamespaceResponse:
@@ -256,12 +255,10 @@ class NamespaceService:
             return None
         if there is None and not request.allow_missing:
             transaction.namespace(name)  # NotFoundError
-        if there is not None:
-            _check_etag(there, request.namespace.etag)
         return self._pinned(_read(request.namespace, name, there))
 
-    def _create(self, transaction: Transaction, value: Namespace) -> None:
-        transaction.create_namespace(self._pinned(value))
+    def _create(self, transaction: Transaction, value: Namespace, etag: str = "") -> None:
+        transaction.create_namespace(self._pinned(value), etag=etag)
 
     def _update(
         self, transaction: Transaction, sent: namespace_pb2.Namespace, name: str, mask: FieldMask | None
@@ -283,12 +280,3 @@ def _read(message: namespace_pb2.Namespace, name: str, now: NamespaceRecord | No
     return found.taken(
         namespace.to_model(message, name, "namespace", found, current=None if now is None else now.namespace)
     )
-
-
-def _check_etag(record: NamespaceRecord, etag: str) -> None:
-    if etag and etag != record.version.etag:
-        raise EtagMismatchError(
-            f"namespace '{record.namespace.name}' was changed since its etag was read: read it again, and repeat the "
-            "change on what it is now",
-            etag=record.version.etag,
-        )

@@ -84,7 +84,7 @@ class RuleService:
                 sent = masks.merge(request.rule, mask, rule.to_message(now), masks.RULE, "rule")
             value = _read(sent)
             if now is None:
-                record = transaction.add_rule(namespace, value, rule_id=name)
+                record = transaction.add_rule(namespace, value, rule_id=name, etag=request.rule.etag)
             else:
                 record = transaction.update_rule(namespace, name, value, etag=request.rule.etag)
             return lambda _carried: self._message(record)

@@ -89,7 +89,7 @@ class Transaction(View):
     Valid inside the `with` that it comes from; what it did is kept, and may be acknowledged,
     when that ends without an exception. After a method has raised nothing of it can be kept.
 
-    etag, everywhere: "" or the resource's, else EtagMismatchError. missing_ok: whether a resource
+    etag, everywhere: "" or the resource's, else EtagMismatchError: what is not there has none. missing_ok: whether a resource
     that is not there is as good as deleted, or a NotFoundError.
     Every method raises a StoreError for what the database does, NotFoundError for a namespace that
     is not there, and returns the resource as it is now. A resource that is as wanted is not changed.
@@ -140,9 +140,10 @@ class Transaction(View):
     # Namespaces
 
     @_writes
-    def create_namespace(self, namespace: Namespace) -> NamespaceRecord:
+    def create_namespace(self, namespace: Namespace, *, etag: str = "") -> NamespaceRecord:
         """Raises AlreadyExistsError for the name, SelectorTakenError for the selector."""
         name = namespace.name
+        _check_etag(etag, "", f"namespace '{name}'")
         if self._namespace_row(name) is not None:
             raise AlreadyExistsError(
                 f"namespace '{name}' exists: update it, or choose another name",
@@ -242,8 +243,9 @@ class Transaction(View):
     # Endpoints
 
     @_writes
-    def create_endpoint(self, namespace: str, value: TargetedEndpoint) -> EndpointRecord:
+    def create_endpoint(self, namespace: str, value: TargetedEndpoint, *, etag: str = "") -> EndpointRecord:
         """Raises AlreadyExistsError, NotFoundError for a target that is no namespace, OwnTargetError."""
+        _check_etag(etag, "", f"endpoint '{value.endpoint.name}' of namespace '{namespace}'")
         there = self._endpoint_row(namespace, value.endpoint.name)
         return self._endpoint_writer(namespace).create(value, there)
 
@@ -266,8 +268,9 @@ class Transaction(View):
     # Rules
 
     @_writes
-    def add_rule(self, namespace: str, rule: Rule, *, rule_id: str = "") -> RuleRecord[Rule]:
+    def add_rule(self, namespace: str, rule: Rule, *, rule_id: str = "", etag: str = "") -> RuleRecord[Rule]:
         """rule_id "": one that is free. Raises AlreadyExistsError for the id, SelectorTakenError."""
+        _check_etag(etag, "", f"rule '{rule_id}' of namespace '{namespace}'")
         return self._rule_writer(namespace).add(Identified(rule_id, rule))
 
     @_writes
@@ -289,10 +292,11 @@ class Transaction(View):
 
     @_writes
     def add_acl_rule(
-        self, namespace: str, rule: AclRule, *, rule_id: str = "", index: int | None = None
+        self, namespace: str, rule: AclRule, *, rule_id: str = "", index: int | None = None, etag: str = ""
     ) -> RuleRecord[AclRule]:
         """Before the rule at `index`, or at the end; rule_id "" is one that is free. Raises
         AlreadyExistsError for the id, IndexRangeError."""
+        _check_etag(etag, "", f"ACL rule '{rule_id}' of namespace '{namespace}'")
         return self._acl_writer(namespace).add(Identified(rule_id, rule), index)
 
     @_writes
@@ -319,23 +323,30 @@ class Transaction(View):
 
     @_writes
     def apply(
-        self, namespace: Namespace | None, name: str, content: NamespaceContent, *, content_etag: str = ""
+        self,
+        namespace: Namespace | None,
+        name: str,
+        content: NamespaceContent,
+        *,
+        etag: str = "",
+        content_etag: str = "",
     ) -> NamespaceRecord:
         """Make a namespace what is said, and all that it holds, touching what differs alone.
 
         namespace: None leaves the namespace itself as it is; else it is of that name, and created where it
-        is not there. content_etag: "" or View.content_etag's, of a namespace that is there, else EtagMismatchError.
+        is not there. content_etag: "" or View.content_etag's, else EtagMismatchError.
         Raises what the changes one by one raise.
         """
         if namespace is not None and namespace.name != name:
             raise ValueError(f"namespace '{namespace.name}' cannot be applied as '{name}': give both one name")
-        if content_etag:
+        is_there = self._namespace_row(name) is not None
+        if content_etag and is_there:
             _check_etag(content_etag, self.content_etag(name), f"namespace '{name}' or something in it")
+        elif content_etag:
+            _check_etag(content_etag, "", f"namespace '{name}'")
         if namespace is not None:
-            if self._namespace_row(name) is None:
-                self.create_namespace(namespace)
-            else:
-                self.update_namespace(namespace)
+            put = self.update_namespace if is_there else self.create_namespace
+            put(namespace, etag=etag)
         if content.endpoints is not None:
             rows = self._endpoint_rows(name, b"", EVERYTHING)
             self._endpoint_writer(name).replace(rows, content.endpoints)
@@ -433,8 +444,10 @@ class Transaction(View):
 
 
 def _check_etag(etag: str, now: str, what: str) -> None:
-    if etag and etag != now:
-        raise EtagMismatchError(
-            f"{what} was changed since its etag was read: read it again, and repeat the change on what it is now",
-            etag=now,
-        )
+    if not etag or etag == now:
+        return
+    if not now:
+        raise EtagMismatchError(f"{what} is not there, so it has no etag: send none to create it")
+    raise EtagMismatchError(
+        f"{what} was changed since its etag was read: read it again, and repeat the change on what it is now", etag=now
+    )

@@ -309,6 +309,42 @@ def test_what_may_be_missing(bed: Bed) -> None:
     assert bed.api.namespaces.DeleteNamespace(space).revision == 0
 
 
+def test_an_etag_creates_nothing(bed: Bed) -> None:
+    """What somebody read and somebody else deleted does not come back by an update."""
+    bed.api.register("gone", "ns18")
+    before = bed.export("gone").etag
+    parent, etag = "namespaces/gone", "read-before"
+    update = {
+        "endpoint": (bed.api.endpoints.UpdateEndpoint, endpoint_pb2.UpdateEndpointRequest, endpoint()),
+        "rule": (
+            bed.api.rules.UpdateRule,
+            rule_pb2.UpdateRuleRequest,
+            rule_pb2.Rule(direction=rule_pb2.RULE_DIRECTION_EGRESS, verdict=rule_pb2.RULE_VERDICT_DENY),
+        ),
+        "acl_rule": (
+            bed.api.acl.UpdateAclRule,
+            acl_pb2.UpdateAclRuleRequest,
+            acl_pb2.AclRule(action=acl_pb2.ACL_ACTION_DENY),
+        ),
+        "namespace": (bed.api.namespaces.UpdateNamespace, namespace_pb2.UpdateNamespaceRequest, _space("ns19")),
+    }
+    names = {"endpoint": f"{parent}/endpoints/e", "rule": f"{parent}/rules/r", "acl_rule": f"{parent}/aclRules/a"}
+    for word, (call, request, resource) in update.items():
+        resource.name, resource.etag = names.get(word, "namespaces/gone-too"), etag
+        answer = refused(call, request(**{word: resource}, allow_missing=True))
+        assert (answer.code, answer.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH"), word
+        assert answer.metadata == {"etag": "", "resource": resource.name}
+        assert "send none to create it" in answer.message
+    apply = namespace_pb2.ApplyNamespaceRequest(
+        name="namespaces/gone-too", namespace=_space("ns19"), etag=etag, allow_missing=True
+    )
+    assert refused(bed.api.namespaces.ApplyNamespace, apply).reason == "ETAG_MISMATCH"
+    apply.etag, apply.namespace.etag = "", etag
+    assert refused(bed.api.namespaces.ApplyNamespace, apply).reason == "ETAG_MISMATCH"
+    assert refused(bed.export, "gone-too").reason == "NAMESPACE_NOT_FOUND"
+    assert bed.export("gone").etag == before
+
+
 def test_namespaces_that_are_in_use(bed: Bed) -> None:
     bed.api.register("use-target", "ns9")
     bed.api.register("use-user", "ns10")

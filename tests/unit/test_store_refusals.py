@@ -79,7 +79,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         (lambda t: t.move_acl_rule("web", "a1", 0, etag="x"), EtagMismatchError, "ACL rule 'a1'"),
         (lambda t: t.delete_acl_rule("web", "a1", etag="x"), EtagMismatchError, "ACL rule 'a1'"),
         (lambda t: t.apply(None, "web", content(2), content_etag="x"), EtagMismatchError, "or something in it was"),
-        (lambda t: t.apply(namespace("no"), "no", content(2), content_etag="x"), NotFoundError, "no namespace 'no'"),
+        (lambda t: t.apply(namespace("no"), "no", content(2), content_etag="x"), EtagMismatchError, "'no' is not"),
         (lambda t: t.apply(None, "no", content(2)), NotFoundError, "there is no namespace 'no'"),
         (lambda t: t.apply(None, "no", NamespaceContent()), NotFoundError, "there is no namespace 'no'"),
         (lambda t: t.apply(namespace(), "no", content(2)), ValueError, "cannot be applied as 'no'"),
