@@ -52,6 +52,15 @@ class NotFoundError(ResourceError):
         self.id = id_
 
 
+class TargetNotFoundError(NotFoundError):
+    """An endpoint would have a namespace as its target that is not there. record: the endpoint, an EndpointRecord, as
+    it would be."""
+
+    def __init__(self, message: str, *, namespace: str, record: object) -> None:
+        super().__init__(message, kind="namespace", namespace=namespace, id_=namespace)
+        self.record = record
+
+
 class AlreadyExistsError(ResourceError):
     """A resource that a request is to make is there. kind, namespace, id: as of NotFoundError; empty of a file."""
 
@@ -64,7 +73,13 @@ class AlreadyExistsError(ResourceError):
 
 class SelectorTakenError(AlreadyExistsError):
     """Another resource has the selector that a request is to give: a namespace, or a rule of the same namespace.
-    kind, namespace, id: that one's."""
+    kind, namespace, id: that one's. wanted_by: the namespace that was to have it."""
+
+    def __init__(
+        self, message: str, *, kind: str = "", namespace: str = "", id_: str = "", wanted_by: str = ""
+    ) -> None:
+        super().__init__(message, kind=kind, namespace=namespace, id_=id_)
+        self.wanted_by = wanted_by
 
 
 class IndexRangeError(ResourceError):

@@ -11,6 +11,7 @@ from functools import partial
 from graftd.api import names
 from graftd.api.denials import PolicyDeniedError
 from graftd.api.policy import Bounds
+from graftd.errors import GraftError, SelectorTakenError, SelectorUnresolvedError, TargetNotFoundError
 from graftd.model import (
     AclRule,
     Change,
@@ -44,6 +45,28 @@ def check_changes(
             _check_content(transaction, name, changes, bounds_of(name))
 
 
+def check_failed(
+    transaction: Transaction,
+    error: GraftError,
+    check_admin: Callable[[str], None],
+    bounds_of: Callable[[str], Bounds],
+) -> None:
+    """Of a change that failed: raise as check_changes would if it had not. Nobody is to learn what is there, or is not,
+    outside of their namespaces by trying what they may not do."""
+    if isinstance(error, SelectorTakenError) and error.kind == "namespace":
+        check_admin(error.wanted_by)
+    elif isinstance(error, SelectorUnresolvedError):
+        check_admin(error.namespace)
+    records = [change.record for change in transaction.changes if change.kind is not ChangeKind.DELETED]
+    if isinstance(error, TargetNotFoundError) and isinstance(error.record, EndpointRecord):
+        records.append(error.record)
+    for change in transaction.changes:
+        if isinstance(change.record, NamespaceRecord):
+            _check_namespace(change, check_admin, bounds_of)
+    for record in records:
+        _check_one(record, bounds_of(namespace_of(record)))
+
+
 def _check_namespace(change: Change, check_admin: Callable[[str], None], bounds_of: Callable[[str], Bounds]) -> None:
     now, before = change.record, change.before
     if not isinstance(now, NamespaceRecord):
@@ -63,8 +86,7 @@ def _check_content(transaction: Transaction, name: str, changes: list[Change], b
         return
     for change in changes:
         if change.kind is not ChangeKind.DELETED:
-            with _about(change.record):
-                _check_one(change.record, bounds)
+            _check_one(change.record, bounds)
     comes = any(isinstance(one.record, EndpointRecord) and one.kind is ChangeKind.CREATED for one in changes)
     if comes and bounds.counts:  # to count takes a look at each
         bounds.check_count(transaction.count_endpoints(name))
@@ -73,13 +95,14 @@ def _check_content(transaction: Transaction, name: str, changes: list[Change], b
 
 
 def _check_one(record: Record, bounds: Bounds) -> None:
-    if isinstance(record, EndpointRecord):
-        bounds.check_endpoint(record.value.endpoint, record.value.target)
-    elif isinstance(record, RuleRecord):
-        if isinstance(record.rule, Rule):
-            bounds.check_rule(record.rule)
-        else:
-            bounds.check_acl_rule(record.rule)
+    with _about(record):
+        if isinstance(record, EndpointRecord):
+            bounds.check_endpoint(record.value.endpoint, record.value.target)
+        elif isinstance(record, RuleRecord):
+            if isinstance(record.rule, Rule):
+                bounds.check_rule(record.rule)
+            else:
+                bounds.check_acl_rule(record.rule)
 
 
 def _check_closed(transaction: Transaction, name: str, changes: list[Change], bounds: Bounds) -> None:

@@ -16,7 +16,7 @@ from graft.v1 import common_pb2
 from graftd.access import Role
 from graftd.api import names, requests
 from graftd.api.access import Access
-from graftd.api.bounds import check_changes
+from graftd.api.bounds import check_changes, check_failed
 from graftd.api.convert import values
 from graftd.api.errors import Violations
 from graftd.api.pages import Cursor, Pages
@@ -121,9 +121,14 @@ class Call:
             known = once.known(transaction)
             if known is not None:
                 return lambda _carried: known
-            finish = act(transaction)
+            bounds_of = partial(self.access.bounds, self.peer)
+            try:
+                finish = act(transaction)
+            except GraftError as error:
+                check_failed(transaction, error, self.check_admin, bounds_of)
+                raise
             # Before the kernel is told of what the caller may not map.
-            check_changes(transaction, self.check_admin, partial(self.access.bounds, self.peer))
+            check_changes(transaction, self.check_admin, bounds_of)
 
             def kept(carried: Carried) -> AnyMessage:
                 message = finish(carried)

@@ -236,6 +236,7 @@ TABLE: dict[type[errors.GraftError], Callable[[Any], Described]] = {
     RefusedError: lambda error: (error.reason, error.metadata),
     InvalidFieldsError: lambda error: (error.reason, {}),
     errors.NotFoundError: _not_found,
+    errors.TargetNotFoundError: _not_found,
     errors.AlreadyExistsError: _exists,
     errors.SelectorTakenError: _selector_taken,
     errors.IndexRangeError: _only(errors_pb2.ERROR_REASON_INDEX_OUT_OF_RANGE, rules="count"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from graftd.errors import AlreadyExistsError, OwnTargetError
+from graftd.errors import AlreadyExistsError, NotFoundError, OwnTargetError, TargetNotFoundError
 from graftd.model import ChangeKind, EndpointRecord, TargetedEndpoint
 from graftd.store import _codec
 from graftd.store._codec import Kind, Row
@@ -38,7 +38,7 @@ class EndpointWriter:
             (
                 self._namespace_id,
                 row.key,
-                self._target_id(value),
+                self._target_id(row, value),
                 row.uid,
                 row.body,
                 row.revision,
@@ -56,7 +56,7 @@ class EndpointWriter:
         self._database.run(
             "UPDATE endpoint SET target_id = ?, body = ?, revision = ?, updated = ? "
             "WHERE namespace_id = ? AND name = ?",
-            (self._target_id(value), put.body, put.revision, put.updated, self._namespace_id, put.key),
+            (self._target_id(put, value), put.body, put.revision, put.updated, self._namespace_id, put.key),
         )
         return self._log(ChangeKind.UPDATED, put, value, before)
 
@@ -79,7 +79,7 @@ class EndpointWriter:
             elif row_there.body != _codec.write_endpoint(value):
                 self.update(row_there, value)
 
-    def _target_id(self, value: TargetedEndpoint) -> int | None:
+    def _target_id(self, row: Row, value: TargetedEndpoint) -> int | None:
         if not value.target:
             return None
         if value.target == self._namespace:
@@ -87,7 +87,11 @@ class EndpointWriter:
                 f"endpoint '{value.endpoint.name}' of namespace '{self._namespace}' cannot have its own namespace as "
                 "its target: name another one, or none for the namespace that graftd runs in"
             )
-        return self._find_id(value.target)
+        try:
+            return self._find_id(value.target)
+        except NotFoundError as error:
+            record = EndpointRecord(self._namespace, row.uid, value, _codec.version(row))
+            raise TargetNotFoundError(str(error), namespace=value.target, record=record) from None
 
     def _log(
         self, kind: ChangeKind, row: Row, value: TargetedEndpoint, before: EndpointRecord | None

@@ -89,8 +89,8 @@ class Transaction(View):
     Valid inside the `with` that it comes from; what it did is kept, and may be acknowledged,
     when that ends without an exception. After a method has raised nothing of it can be kept.
 
-    etag, everywhere: "" or the resource's, else EtagMismatchError: what is not there has none. missing_ok: whether a resource
-    that is not there is as good as deleted, or a NotFoundError.
+    etag, everywhere: "" or the resource's, else EtagMismatchError: what is not there has none.
+    missing_ok: whether a resource that is not there is as good as deleted, or a NotFoundError.
     Every method raises a StoreError for what the database does, NotFoundError for a namespace that
     is not there, and returns the resource as it is now. A resource that is as wanted is not changed.
     """
@@ -394,6 +394,7 @@ class Transaction(View):
                 kind="namespace",
                 namespace=other[0],
                 id_=other[0],
+                wanted_by=but_name,
             )
 
     def _existing_namespace_row(self, name: str) -> Row:

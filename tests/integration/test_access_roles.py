@@ -16,7 +16,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from graft.v1 import acl_pb2, common_pb2, endpoint_pb2, namespace_pb2, node_pb2
 from integration import played
-from integration.api import Api, endpoint, eventually, refused
+from integration.api import Api, Refused, endpoint, eventually, refused
 from integration.caller import METHODS, call, request_of
 from integration.process import Graftd
 
@@ -183,6 +183,58 @@ def test_policy_names_one_of_a_batch(bed: Bed) -> None:
     assert bed.admin.names("web-3") == []
 
 
+def test_nobody_learns_what_there_is(bed: Bed) -> None:
+    """Of a target, and of a selector, that the caller may not have: the answer is the same if there is none."""
+
+    def answers(target: str) -> list[Refused]:
+        one = _ok(target_namespace=f"namespaces/{target}")
+        batch = endpoint_pb2.BatchCreateEndpointsRequest(parent="namespaces/web-1")
+        batch.requests.add(endpoint_id="first", endpoint=_ok())
+        batch.requests.add(endpoint_id="hidden", endpoint=one)
+        batch.requests.add(endpoint_id="there", endpoint=_ok())  # refused for what is in the caller's own
+        apply = namespace_pb2.ApplyNamespaceRequest(name="namespaces/web-1")
+        for word in ("aaa", "hidden"):
+            apply.endpoints.endpoints.add().MergeFrom(one if word == "hidden" else _ok())
+            apply.endpoints.endpoints[-1].name = f"namespaces/web-1/endpoints/{word}"
+        update = endpoint_pb2.UpdateEndpointRequest(endpoint=one)
+        update.endpoint.name = "namespaces/web-1/endpoints/there"
+        return [
+            refused(bed.operator.create, "web-1", "hidden", endpoint=one),
+            refused(bed.operator.create, "bare", "hidden", endpoint=one),
+            refused(bed.operator.endpoints.BatchCreateEndpoints, batch),
+            refused(bed.operator.namespaces.ApplyNamespace, apply),
+            refused(bed.operator.endpoints.UpdateEndpoint, update),
+        ]
+
+    bed.operator.create("web-1", "there", endpoint=_ok())
+    there, missing = answers("other"), answers("othex")
+    bed.operator.endpoints.DeleteEndpoint(endpoint_pb2.DeleteEndpointRequest(name="namespaces/web-1/endpoints/there"))
+    for one, other in zip(there, missing, strict=True):
+        assert (one.code, one.reason) == (grpc.StatusCode.PERMISSION_DENIED, "POLICY_DENIED")
+        assert other.message == one.message.replace("'other'", "'othex'")
+        assert other.metadata == one.metadata
+    # What the policy allows, the caller may know of.
+    allowed = refused(bed.operator.create, "web-1", "hidden", endpoint=_ok(target_namespace="namespaces/web-none"))
+    assert allowed.reason == "NAMESPACE_NOT_FOUND"
+    # ns1 is that of web-2, no namespace has ns7; process 1 is there.
+    taken = []
+    for selector in (
+        {"iproute2_name": "ns1"},
+        {"iproute2_name": "ns7"},
+        {"process": {"pid": 1}},
+        {"process": {"pid": 404}},
+    ):
+        space = namespace_pb2.Namespace(name="namespaces/web-1", selector=namespace_pb2.NamespaceSelector(**selector))
+        taken.append(
+            refused(
+                bed.operator.namespaces.UpdateNamespace,
+                namespace_pb2.UpdateNamespaceRequest(namespace=space, update_mask=FieldMask(paths=["selector"])),
+            )
+        )
+    assert taken[0].reason == "ROLE_REQUIRED"
+    assert taken == [taken[0]] * len(taken)
+
+
 def test_policy_s_limits(bed: Bed) -> None:
     for number in range(3):
         bed.operator.create("web-2", f"e{number}", endpoint=_ok(8000 + number, target_namespace="namespaces/web-1"))
@@ -308,7 +360,9 @@ def test_certificates(bed: Bed) -> None:
         request = endpoint_pb2.CreateEndpointRequest(parent="namespaces/web-3", endpoint_id="tls", endpoint=_ok())
         assert call(channel, create, request) == ("OK", "", "")
         assert call(channel, "/graft.v1.NodeService/Freeze", node_pb2.FreezeRequest())[1] == "ROLE_REQUIRED"
-    (record,) = bed.audited(method=create, who_certificate="operator.example", where="tls", outcome="done")
+    (record,) = eventually(
+        lambda: bed.audited(method=create, who_certificate="operator.example", where="tls", outcome="done")
+    )
     assert record["who_address"].startswith("ipv4:127.0.0.1:")
     with _secure(bed, "nobody") as channel:
         code, reason, message = call(channel, list_endpoints, request_of(list_endpoints, "web-1"))

@@ -57,6 +57,11 @@ ERRORS: list[tuple[Exception, str, dict[str, str]]] = [
         "NAMESPACE_EXISTS",
         {"resource": "namespaces/web"},
     ),
+    (
+        errors.TargetNotFoundError("no", namespace="web", record=None),
+        "NAMESPACE_NOT_FOUND",
+        {"resource": "namespaces/web"},
+    ),
     (errors.AlreadyExistsError("is", **ENDPOINT), "ENDPOINT_EXISTS", {"resource": "namespaces/web/endpoints/ep"}),
     (
         errors.AlreadyExistsError("is", kind="rule", namespace="web", id_="r"),
