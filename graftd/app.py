@@ -48,11 +48,13 @@ from graftd.model import (
 from graftd.ports import Finder as FinderPort
 from graftd.ports import Kernel
 from graftd.reconcile import Engine, EngineThread, NodeEvent, NodeEventKind
+from graftd.refusals import Refusals
 from graftd.store import ALL, Limits, Store
 from graftd.systemd import Notifier, SystemdError, listen_sockets
 
 _GRACE_SECONDS = 5.0
 _MODULE_SECONDS = 2.0  # between looks at whether the module is there, while something is wrong
+_LEFT_OUT_SECONDS = 60.0  # between two records of refusals that have none of their own
 _WHOLE_EVERY = 10  # periodic passes; the others read the tables whose generation has moved
 _SOCKET_MODES = {SocketName.ADMIN: 0o600, SocketName.READ_WRITE: 0o660, SocketName.READ_ONLY: 0o666}
 _WARNINGS = (
@@ -112,6 +114,8 @@ class App:
         self._thread = EngineThread()
         self._notifier = Notifier.from_environment()
         self._metrics = metrics.Metrics()
+        self._refusals = Refusals()
+        self._left_out: asyncio.TimerHandle | None = None  # when it is told how many had no record
         self._serving = False
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,6 +151,7 @@ class App:
                 self._tell(self._notifier.stopping)
         finally:
             self._thread.shutdown()
+            self._tell_left_out()
         if self._failure is not None:
             raise PartFailedError("a part of it failed: see the record before, and report it") from self._failure
 
@@ -457,7 +462,23 @@ class App:
         write(event.detail, event_kind=event.kind.name, namespace=event.namespace)
 
     def _refused(self, peer: Peer | None, sentence: str) -> None:
-        self._log.warning("a connection was closed", detail=sentence, caller=peer.caller if peer else "")
+        if self._has_record(peer):
+            self._log.warning("a connection was closed", detail=sentence, caller=peer.caller if peer else "")
+
+    def _has_record(self, peer: Peer | None) -> bool:
+        """Whether a refusal gets a record of its own."""
+        if self._refusals.admit("somebody unknown" if peer is None else self._core.access.identity(peer)):
+            return True
+        self._metrics.refusals_left_out.add()
+        if self._left_out is None:
+            self._left_out = self._loop.call_later(_LEFT_OUT_SECONDS, self._tell_left_out)
+        return False
+
+    def _tell_left_out(self) -> None:
+        if self._left_out is not None:
+            self._left_out.cancel()
+            self._left_out = None
+            log.audit_left_out(self._refusals.take_left_out())
 
     def ended(self, outcome: Outcome) -> None:
         """As Witness of the gate."""
@@ -466,6 +487,9 @@ class App:
             self._log.error(outcome.message, method=outcome.method, exc_info=outcome.error)
         denied = outcome.code in ("PERMISSION_DENIED", "UNAUTHENTICATED")
         if not (outcome.changes or denied):
+            return
+        # What who may make a change asked for always has a record, unless that very thing was denied.
+        if (denied or not outcome.admitted) and not self._has_record(outcome.peer):
             return
         peer = outcome.peer
         log.audit(

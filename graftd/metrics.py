@@ -217,6 +217,9 @@ class Metrics:
             "graftd_kernel_requests_total", "Requests to the kernel module, by what became of them.", "outcome"
         )
         self.log_lost = registry.gauge("graftd_log_records_lost", "Log records that nobody took, since the start.")
+        self.refusals_left_out = registry.counter(
+            "graftd_refusals_left_out_total", "Refused calls and connections that have no log record of their own."
+        )
         self.set_namespaces(present=0, absent=0)
 
     def rpc_ended(self, method: str, code: str, seconds: float | None = None) -> None:

@@ -164,6 +164,14 @@ class Access:
         """Whether the caller may make any call at all."""
         return bool(self.roles(peer)) or self._home(peer) is not None
 
+    def identity(self, peer: Peer) -> str:
+        """Who it is, for what is counted by caller: as bindings tell callers apart, so that nobody becomes another by
+        making network namespaces."""
+        if peer.netns_cookie is None or self._is_local(peer):
+            return peer.subject
+        home = self._home(peer)
+        return "network namespaces that graftd does not know" if home is None else f"namespace '{home}'"
+
     def visible(self, peer: Peer, method: str, namespace: str) -> bool:
         """Whether this call, made for "-", may tell of this namespace."""
         return self._allows(peer, _permission(method, None), namespace)

@@ -36,7 +36,7 @@ _SHARE = 4
 class Outcome:
     """A call that has ended. reason: "" where it was answered, else the ErrorReason, or CANCELLED. resource: what it
     was about, "" for nothing in particular. message: why it was not answered, or what the caller said that it is for.
-    seconds: it took, None for a stream."""
+    seconds: it took, None for a stream. admitted: the caller may make such a call."""
 
     method: str
     peer: Peer | None
@@ -46,6 +46,7 @@ class Outcome:
     message: str
     seconds: float | None
     changes: bool
+    admitted: bool
     error: BaseException | None = None
 
 
@@ -118,6 +119,7 @@ class Gate(grpc.aio.ServerInterceptor):
             with self.room(self.peer_of(context)):
                 told.request = request = self._parsed(method, raw)
                 call = self._admit(method.name, request, context)
+                told.admitted = True
                 message = await act(request, call)
         except asyncio.CancelledError:
             told.cancelled()
@@ -155,6 +157,7 @@ class Gate(grpc.aio.ServerInterceptor):
             try:
                 told.request = request = self._parsed(method, raw)
                 call = self._admit(method.name, request, context)
+                told.admitted = True
                 _, namespace = scope_of(request)
                 async for message in act(request, call):
                     # What the caller may do may have changed since the stream began.
@@ -224,6 +227,7 @@ class _Told:
 
     def __init__(self, gate: Gate, method: str, context: Context, *, is_stream: bool = False) -> None:
         self.request: Any = None
+        self.admitted = False
         self._gate = gate
         self._method = method
         self._peer = gate.peer_of(context)
@@ -254,6 +258,7 @@ class _Told:
                 message=message,
                 seconds=None if self._begun is None else time.monotonic() - self._begun,
                 changes=is_change(self._method),
+                admitted=self.admitted,
                 error=error,
             )
         )

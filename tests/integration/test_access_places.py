@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from graftd.log import LEFT_OUT_ID
+from graftd.refusals import BURST
 from integration import played
 from integration.api import Api, batch, eventually
 from integration.caller import METHODS
@@ -125,6 +129,42 @@ def test_own_endpoints_and_nothing_else(bed: Bed, inside: Inside, request: pytes
         assert _allowed({method: one for method, one in calls.items() if one[1] != "INVALID_FIELD"}) == {
             "/graft.v1.EndpointService/ListEndpoints"
         }
+
+
+def test_refusals_do_not_fill_the_journal(tmp_path: Path) -> None:
+    """By whoever may do nothing: those beyond a limit are counted, and told of in one record. Changes are all told."""
+    graftd = Graftd(tmp_path, f'{_ROLES}\n[metrics]\nlisten = "{tmp_path}/metrics.sock"')
+    graftd.start({"GRAFTD_PLAYED_NAMESPACES": "1"})
+    nobody = Inside(graftd, "--net")
+    asked = 3 * len(METHODS)  # by each of three sockets
+    rounds = BURST // asked + 2
+    try:
+        with Api(graftd.target) as api:
+            api.register("web", "ns0")
+            for _ in range(rounds):
+                nobody.calls("web")
+            for number in range(BURST + 20):
+                api.create("web", f"e{number}")
+            metrics = _metrics(tmp_path / "metrics.sock")
+        assert graftd.stop() == 0
+    finally:
+        nobody.end()
+        graftd.close()
+    told = graftd.records(audit=1, outcome="refused") + graftd.records(audit=1, outcome="failed")
+    assert BURST <= len(told) < rounds * asked / 1.3
+    (summary,) = graftd.records(message_id=LEFT_OUT_ID)
+    assert summary["callers"] == {"network namespaces that graftd does not know": summary["count"]}
+    assert summary["count"] + len(told) == rounds * asked
+    assert f"graftd_refusals_left_out_total {summary['count']}\n" in metrics
+    assert len(graftd.records(audit=1, outcome="done")) == BURST + 21
+
+
+def _metrics(path: Path) -> str:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65536), b"")).decode()
 
 
 def test_role_of_a_namespace(bed: Bed) -> None:

@@ -99,6 +99,7 @@ def test_what_graftd_counts_can_be_read() -> None:
     ours.watchers.add(2)
     ours.watchers.add(-1)
     ours.kernel_requests.add(outcome="ok")
+    ours.refusals_left_out.add(4)
     found = parse(ours.registry.render())
     get = ("method", "/graft.v1.EndpointService/GetEndpoint")
     assert found["graftd_rpc_total"].samples == {
@@ -123,6 +124,7 @@ def test_what_graftd_counts_can_be_read() -> None:
         "graftd_store_revision": 2**40 + 1,
         "graftd_watchers": 1,
         "graftd_log_records_lost": 0,
+        "graftd_refusals_left_out_total": 4,
     }.items():
         assert found[name].samples == {(name, ()): value}, name
     assert found["graftd_kernel_requests_total"].samples == {
