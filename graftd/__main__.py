@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def main() -> int:
 
 
 def _serve(config: object, path: Path) -> int:
+    # Else grpcio writes a line to standard error for each TLS handshake that fails. It asks this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from graftd import log
     from graftd.app import App, PartFailedError
     from graftd.config import Config, ConfigError

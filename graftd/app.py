@@ -182,11 +182,12 @@ class App:
             limits=ServerLimits(limits.max_pending_requests, limits.max_message_bytes),
             version=__version__,
         )
-        doors = self._listeners(stack)
+        doors = [*self._listeners(stack), *self._secure_listeners(stack)]
         private = listen.private_socket(limits.socket.parent)
         server.grpc.add_insecure_port(f"unix:{private}")
+        private_tls = listen.private_socket(limits.socket.parent, "tls.sock")
         if limits.tls is not None:
-            _add_tls(server.grpc, limits.tls)
+            _add_tls(server.grpc, f"unix:{private_tls}", limits.tls)
         await self._thread.run(engine.start)
         self._hub.revision = await self._thread.run(engine.read, lambda view: view.revision)
         await self._thread.run(self._watch, machine)
@@ -196,6 +197,7 @@ class App:
             doors,
             private,
             self._peers,
+            tls_backend=private_tls,
             limits=_connections(self._config),
             refused=self._refused,
             known=access.knows,
@@ -242,6 +244,19 @@ class App:
         }
         if not found:
             found = [listen.listen(name, path, mode=_SOCKET_MODES[name]) for name, path in paths.items()]
+        for listener in found:
+            stack.callback(listener.close)
+        return found
+
+    def _secure_listeners(self, stack: contextlib.AsyncExitStack) -> list[listen.Listener]:
+        """Raises ConfigError."""
+        tls = self._config.server.tls
+        if tls is None:
+            return []
+        try:
+            found = listen.listen_tcp(tls.listen.host, tls.listen.port)
+        except listen.ListenError as error:
+            raise ConfigError((f"server.tls: {error}",)) from error
         for listener in found:
             stack.callback(listener.close)
         return found
@@ -533,11 +548,11 @@ def _who(peer: Peer | None) -> dict[str, object]:
     if peer is None:
         return {}
     if peer.uid is None:
-        return {"certificate": " ".join(peer.certificate_names), "address": peer.address}
+        return {"certificate": " ".join(peer.certificate_names), "address": peer.address, "port": peer.port}
     return {"uid": peer.uid, "pid": peer.pid, "netns": peer.netns_cookie}
 
 
-def _add_tls(server: grpc.aio.Server, tls: TlsSection) -> None:
+def _add_tls(server: grpc.aio.Server, address: str, tls: TlsSection) -> None:
     """Raises ConfigError."""
     try:
         key, certificate, authorities = (path.read_bytes() for path in (tls.key, tls.certificate, tls.client_ca))
@@ -546,9 +561,10 @@ def _add_tls(server: grpc.aio.Server, tls: TlsSection) -> None:
     credentials = grpc.ssl_server_credentials(
         [(key, certificate)], root_certificates=authorities, require_client_auth=True
     )
-    try:
-        port = server.add_secure_port(str(tls.listen), credentials)
-    except RuntimeError as error:
-        raise ConfigError((f"server.tls: {tls.listen} cannot be listened on: {error}",)) from error
+    port = 0
+    with contextlib.suppress(RuntimeError):
+        port = server.add_secure_port(address, credentials)
     if port == 0:
-        raise ConfigError((f"server.tls: {tls.listen} cannot be listened on: see that nobody else does",))
+        raise ConfigError(
+            (f"server.tls: {tls.certificate}, {tls.key} and {tls.client_ca} are of no use: see that each is PEM",)
+        )

@@ -176,9 +176,11 @@ class ServerSection:
         Path, Key(_SOCKET, "The socket 'read-only', made where systemd hands over none of the three.", restart=True)
     ] = Path("/run/graftd/read-only.sock")
     max_connections: Annotated[
-        int, Key(Whole(2, 65536), "Connections to each of the unix sockets at once. One more is closed at once.")
+        int, Key(Whole(2, 65536), "Connections to each socket at once. One more is closed at once.")
     ] = 2048
-    max_connections_per_user: Annotated[int, Key(Whole(1, 65536), "Of them, those of one user.")] = 1024
+    max_connections_per_user: Annotated[
+        int, Key(Whole(1, 65536), "Of them, those of one user; over TLS of one address.")
+    ] = 1024
     max_pending_requests: Annotated[
         int,
         Key(

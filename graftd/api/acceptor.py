@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes connections on graftd's unix sockets, learns who is there, and hands them on to grpcio.
+"""Takes connections on graftd's sockets, learns who is there, and hands them on to grpcio.
 
-grpcio tells no credentials of a unix socket's peer, and takes no socket that systemd made. So it listens on a private
-socket, and what comes in here is spliced to it. Everything happens in the asyncio loop.
+grpcio tells no credentials of a unix socket's peer, takes no socket that systemd made, and bounds no connections. So it
+listens on private sockets, and what comes in here is spliced to them. Everything happens in the asyncio loop.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
 from graftd.api.listen import Listener
-from graftd.api.peer import SO_NETNS_COOKIE, Peer, Peers
+from graftd.api.peer import SO_NETNS_COOKIE, Peer, Peers, SocketName
 from graftd.api.splice import CHUNK_BYTES, FREE_BYTES, splice
 
 _ACCEPTS_AT_ONCE = 64  # then others get their turn
@@ -34,7 +35,8 @@ class Limits:
     """Of open connections, on each listening socket by itself.
 
     connections: in all; callers in other network namespaces than graftd's have at most half of them together. per_user:
-    of one uid in one network namespace. A connection takes three file descriptors.
+    of one uid in one network namespace; over TLS of one IPv4 address, or one IPv6 network of 64 bits. A connection
+    takes three file descriptors.
     """
 
     connections: int = 1024
@@ -62,7 +64,8 @@ Refused = Callable[[Peer | None, str], None]
 class Acceptor:
     """All methods are for the loop's thread.
 
-    backend: where grpcio listens, which has to be before `start`. refused: told of each connection that is closed at
+    backend: where grpcio listens, which has to be before `start`; tls_backend: the same of listeners for TLS, which is
+        grpcio's to speak. refused: told of each connection that is closed at
     once, with whose it was, if that is known, and a sentence. known: whether a caller may make any call; little
         is read of others, for gRPC keeps a request in memory before anybody can refuse it.
     """
@@ -73,6 +76,7 @@ class Acceptor:
         backend: Path,
         peers: Peers,
         *,
+        tls_backend: Path | None = None,
         limits: Limits = Limits(),
         refused: Refused = lambda _peer, _sentence: None,
         known: Callable[[Peer], bool] = lambda _peer: True,
@@ -80,7 +84,9 @@ class Acceptor:
         self.counts = Counts()
         self._doors = [_Door(listener, limits) for listener in listeners]
         self._limits = limits
-        self._backend = os.fspath(backend)
+        self._backends = {name: os.fspath(backend) for name in SocketName}
+        if tls_backend is not None:
+            self._backends[SocketName.TLS] = os.fspath(tls_backend)
         self._peers = peers
         self._refused = refused
         self._known = known
@@ -153,6 +159,8 @@ class Acceptor:
     def _admit(self, door: _Door, connection: socket.socket) -> None:
         connection.settimeout(0)
         try:
+            if connection.family != socket.AF_UNIX:
+                _set_up(connection)
             peer = Peer.of_socket(door.listener.name, connection)
         except OSError as error:
             connection.close()
@@ -180,7 +188,7 @@ class Acceptor:
             with connection, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as back:
                 back.settimeout(0)
                 back.bind("\0" + name)
-                await self._connect(back)
+                await self._connect(back, self._backends[peer.socket_name])
                 await splice(connection, back, self._buffer, partial(self._may_go_on, peer))
         except OSError as error:
             self._refuse(peer, f"a connection cannot be handed on to gRPC: {error.strerror or error}")
@@ -190,18 +198,18 @@ class Acceptor:
             self.counts.open -= 1
 
     def _may_go_on(self, peer: Peer) -> bool:
-        if self._known(peer):
+        if peer.socket_name is SocketName.TLS or self._known(peer):  # whose certificate it is only a call tells
             return True
         self._refuse(peer, f"more than {FREE_BYTES} bytes came from a caller who may make no call: give it a role")
         return False
 
-    async def _connect(self, back: socket.socket) -> None:
+    async def _connect(self, back: socket.socket, backend: str) -> None:
         """Raises OSError. asyncio takes the EAGAIN of a unix socket, which says that the queue is full, for a connect
         that is on its way."""
         deadline = asyncio.get_running_loop().time() + _CONNECT_SECONDS
         while True:
             try:
-                back.connect(self._backend)
+                back.connect(backend)
             except BlockingIOError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
@@ -218,7 +226,7 @@ class _Door:
         self.sock = listener.sock
         self.limits = limits
         self._cookie = int.from_bytes(listener.sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
-        self._users: Counter[tuple[int | None, int | None]] = Counter()
+        self._users: Counter[object] = Counter()
         self._open = 0
         self._foreign = 0
 
@@ -227,8 +235,9 @@ class _Door:
         limits = self.limits
         if self._open >= limits.connections:
             return f"as many connections are open as the configuration allows: {limits.connections}"
-        if self._users[peer.uid, peer.netns_cookie] >= limits.per_user:
-            return f"as many connections of one user are open as the configuration allows: {limits.per_user}"
+        if self._users[_user(peer)] >= limits.per_user:
+            who = "user" if peer.address is None else "address"
+            return f"as many connections of one {who} are open as the configuration allows: {limits.per_user}"
         most = limits.connections // _FOREIGN_SHARE
         if self._is_foreign(peer) and self._foreign >= most:
             return f"as many connections from other network namespaces are open as there may be: {most}"
@@ -241,7 +250,7 @@ class _Door:
         self._count(peer, -1)
 
     def _count(self, peer: Peer, by: int) -> None:
-        user = peer.uid, peer.netns_cookie
+        user = _user(peer)
         self._open += by
         self._foreign += by * self._is_foreign(peer)
         self._users[user] += by
@@ -249,4 +258,20 @@ class _Door:
             del self._users[user]
 
     def _is_foreign(self, peer: Peer) -> bool:
-        return peer.netns_cookie != self._cookie
+        return peer.netns_cookie not in (None, self._cookie)
+
+
+def _user(peer: Peer) -> object:
+    """Whose connections are counted together. Whoever has an address of IPv6 has a network of them."""
+    if isinstance(peer.address, IPv6Address):
+        return IPv6Network((peer.address, 64), strict=False)
+    return peer.address or (peer.uid, peer.netns_cookie)
+
+
+def _set_up(connection: socket.socket) -> None:
+    """A client that is gone without a word is found out within two minutes. Raises OSError."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unix sockets on which graftd is spoken to: handed over by systemd, or made here."""
+"""The sockets on which graftd is spoken to: unix sockets, handed over by systemd or made here, and those of TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ _PATH_BYTES_MAX = 107  # of sockaddr_un
 _SUFFIX = ".new"
 _BACKLOG = 512
 _PRIVATE = "private"
-_GRPC_SOCKET = "grpc.sock"
 
 
 class ListenError(GraftError):
@@ -88,13 +87,30 @@ def listen(name: SocketName, path: Path, *, mode: int, uid: int = -1, gid: int =
     return Listener(name, sock, path, inode)
 
 
-def private_socket(runtime: Path) -> Path:
+def listen_tcp(host: str, port: int) -> list[Listener]:
+    """For TLS, on every address that a name has; on "::" over IPv4 as well. Raises ListenError."""
+    made: list[Listener] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((one[0], one[4]) for one in found):
+            both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+            sock = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+            sock.settimeout(0)
+            made.append(Listener(SocketName.TLS, sock))
+    except OSError as error:
+        for listener in made:
+            listener.close()
+        raise ListenError(f"graftd cannot listen on {host} port {port}: {error.strerror}") from error
+    return made
+
+
+def private_socket(runtime: Path, name: str = "grpc.sock") -> Path:
     """Where grpcio is to listen: in a folder below `runtime` that graftd's own user alone can enter.
 
     Raises ListenError where there is something else in its place.
     """
     folder = runtime / _PRIVATE
-    path = folder / _GRPC_SOCKET
+    path = folder / name
     _check_length(path)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

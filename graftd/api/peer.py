@@ -11,8 +11,9 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
 from graftd.api.denials import UnauthenticatedError
@@ -41,9 +42,9 @@ class Peer:
 
     Of a unix socket: pid (0 if graftd's pid namespace has none for it), uid, gid and groups (supplementary) as graftd's
     own user namespace has them, so root of a container's user namespace is the user that it is mapped to;
-    netns_cookie, of the network namespace in which the caller's socket was made. Of TLS: certificate_names, the client
-    certificate's alternative names or, where it has none, its common name; address, as gRPC writes it. The others are
-    None or empty.
+    netns_cookie, of the network namespace in which the caller's socket was made. Of TLS: address and port, from the
+    beginning; certificate_names, the client certificate's alternative names or, where it has none, its common name, as
+    of each call. The others are None or empty.
     """
 
     socket_name: SocketName
@@ -53,12 +54,15 @@ class Peer:
     groups: tuple[int, ...] = ()
     netns_cookie: int | None = None
     certificate_names: tuple[str, ...] = ()
-    address: str = ""
+    address: IPv4Address | IPv6Address | None = None
+    port: int = 0
 
     @property
     def subject(self) -> str:
         """Who it is, for a sentence."""
-        return f"certificate {', '.join(self.certificate_names)}" if self.uid is None else f"uid {self.uid}"
+        if self.uid is not None:
+            return f"uid {self.uid}"
+        return f"certificate {', '.join(self.certificate_names)}" if self.certificate_names else f"{self.address}"
 
     @property
     def caller(self) -> str:
@@ -67,7 +71,11 @@ class Peer:
 
     @classmethod
     def of_socket(cls, name: SocketName, sock: socket.socket) -> Peer:
-        """Who connected to an accepted unix socket. Raises OSError where the kernel does not tell."""
+        """Who connected to an accepted socket. Raises OSError where the kernel does not tell."""
+        if name is SocketName.TLS:
+            host, port = sock.getpeername()[:2]
+            address = ip_address(host.partition("%")[0])
+            return cls(socket_name=name, address=getattr(address, "ipv4_mapped", None) or address, port=port)
         pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         cookie = sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
         return cls(
@@ -112,11 +120,10 @@ class Peers:
 
         Raises UnauthenticatedError.
         """
-        address = context.peer()
-        if address.startswith(_ABSTRACT):
-            peer = self._peers.get(address.removeprefix(_ABSTRACT))
-            if peer is None:
-                raise UnauthenticatedError("the caller's connection is closed: connect again")
+        peer = self._peers.get(context.peer().removeprefix(_ABSTRACT))
+        if peer is None:
+            raise UnauthenticatedError("the caller's connection is closed: connect again")
+        if peer.socket_name is not SocketName.TLS:
             return peer
         names = _certificate_names(context.auth_context())
         if not names:
@@ -124,7 +131,7 @@ class Peers:
                 "nobody knows who the caller is: connect to one of graftd's unix sockets, "
                 "or over TLS with a client certificate that has a name"
             )
-        return Peer(socket_name=SocketName.TLS, certificate_names=names, address=address)
+        return replace(peer, certificate_names=names)
 
 
 def _groups(sock: socket.socket) -> tuple[int, ...]:

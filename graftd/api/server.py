@@ -47,6 +47,7 @@ _FILES = (acl_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2, socket_pb2, 
 _STANDARD = (health_pb2, reflection_pb2, alpha_pb2)
 
 _UNTAKEN_MAX = 50_000
+_HANDSHAKE_MS = 10_000
 
 # The full names of graftd's own services.
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
@@ -76,6 +77,8 @@ class Server:
                 ("grpc.server.max_pending_requests", _UNTAKEN_MAX),
                 ("grpc.server.max_pending_requests_hard_limit", _UNTAKEN_MAX),
                 ("grpc.so_reuseport", 0),
+                # Until when TLS is agreed upon and the client has said what HTTP/2 it speaks.
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
             ],
         )
         hub.change_message = lambda change: difference.change_message(

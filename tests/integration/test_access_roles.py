@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -363,7 +365,7 @@ def test_certificates(bed: Bed) -> None:
     (record,) = eventually(
         lambda: bed.audited(method=create, who_certificate="operator.example", where="tls", outcome="done")
     )
-    assert record["who_address"].startswith("ipv4:127.0.0.1:")
+    assert record["who_address"] == "127.0.0.1"
     with _secure(bed, "nobody") as channel:
         code, reason, message = call(channel, list_endpoints, request_of(list_endpoints, "web-1"))
         assert (code, reason) == ("PERMISSION_DENIED", "ROLE_REQUIRED")
@@ -373,3 +375,27 @@ def test_certificates(bed: Bed) -> None:
             assert call(channel, list_endpoints, request_of(list_endpoints, "web-1"))[0] == "UNAVAILABLE"
     with _secure(bed, "somebody", "stranger-authority") as channel:
         assert call(channel, list_endpoints, request_of(list_endpoints, "web-1"))[0] == "UNAVAILABLE"
+
+
+def test_handshakes_that_do_not_end(bed: Bed, tmp_path: Path) -> None:
+    """They are closed after ten seconds, and then others come in."""
+    certificates, port = bed.graftd.folder.parent, _free_port()
+    graftd = Graftd(tmp_path, _ROLES.format(port=port, folder=certificates))
+    written = graftd.config.read_text()
+    graftd.config.write_text(written.replace("[server]", "[server]\nmax_connections_per_user = 3", 1))
+    graftd.start()
+    request = request_of("/graft.v1.EndpointService/ListEndpoints", "web-1")
+    try:
+        with contextlib.ExitStack() as held:
+            silent = [held.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(3)]
+            eventually(lambda: socket.create_connection(("127.0.0.1", port), 30).recv(1) == b"")
+            record = eventually(lambda: graftd.records(message="a connection was closed"))[0]
+            assert record["caller"] == "127.0.0.1"
+            begun = time.monotonic()
+            assert [one.recv(1) for one in silent] == [b""] * 3
+            assert time.monotonic() - begun < 15
+        with _secure(bed._replace(port=port), "somebody") as channel:
+            assert call(channel, "/graft.v1.EndpointService/ListEndpoints", request)[0] == "NOT_FOUND"
+        assert graftd.stop() == 0
+    finally:
+        graftd.close()

@@ -14,7 +14,7 @@ import grpc
 
 from graftd.api.acceptor import Acceptor, Limits
 from graftd.api.denials import UnauthenticatedError
-from graftd.api.listen import Listener, listen, private_socket
+from graftd.api.listen import Listener, listen, listen_tcp, private_socket
 from graftd.api.peer import SO_NETNS_COOKIE, Peer, Peers, SocketName
 from graftd.api.status import abort, refusal_of
 
@@ -78,10 +78,15 @@ def listeners(folder: Path) -> list[Listener]:
 
 
 @contextlib.asynccontextmanager
-async def accepting(folder: Path, backend: Path, limits: Limits, peers: Peers) -> AsyncIterator[Served]:
-    made = listeners(folder)
+async def accepting(
+    folder: Path, backend: Path, limits: Limits, peers: Peers, *secure: Listener, tls_backend: Path | None = None
+) -> AsyncIterator[Served]:
+    """secure: listeners for TLS, beside those of the unix sockets."""
+    made = [*listeners(folder), *secure]
     refused: list[tuple[Peer | None, str]] = []
-    acceptor = Acceptor(made, backend, peers, limits=limits, refused=lambda *told: refused.append(told))
+    acceptor = Acceptor(
+        made, backend, peers, tls_backend=tls_backend, limits=limits, refused=lambda *told: refused.append(told)
+    )
     acceptor.start()
     paths = {one.name: one.path for one in made if one.path is not None}
     try:
@@ -90,15 +95,28 @@ async def accepting(folder: Path, backend: Path, limits: Limits, peers: Peers) -
         await acceptor.close(0)
 
 
+def secure_listener(host: str = "127.0.0.1") -> tuple[Listener, int]:
+    """One for TLS, and its port, which the kernel chose."""
+    (made,) = listen_tcp(host, 0)
+    return made, made.sock.getsockname()[1]
+
+
 @contextlib.asynccontextmanager
-async def serving(folder: Path, limits: Limits | None = None) -> AsyncIterator[Served]:
-    """In front of a gRPC server."""
-    backend = private_socket(folder)
+async def serving(
+    folder: Path,
+    limits: Limits | None = None,
+    *secure: Listener,
+    credentials: grpc.ServerCredentials | None = None,
+) -> AsyncIterator[Served]:
+    """In front of a gRPC server. credentials: with those of `secure`."""
+    backend, tls_backend = private_socket(folder), private_socket(folder, "tls.sock")
     peers = Peers()
-    async with accepting(folder, backend, limits or Limits(), peers) as served:
+    async with accepting(folder, backend, limits or Limits(), peers, *secure, tls_backend=tls_backend) as served:
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((served.service,))
         server.add_insecure_port(f"unix:{backend}")
+        if credentials is not None:
+            server.add_secure_port(f"unix:{tls_backend}", credentials)
         await server.start()
         try:
             yield served

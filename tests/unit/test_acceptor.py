@@ -7,6 +7,7 @@ import hashlib
 import os
 import resource
 import socket
+from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +27,7 @@ from unit.connections import (
     is_closed,
     own_cookie,
     play,
+    secure_listener,
     serving,
     until,
 )
@@ -95,6 +97,47 @@ def test_one_user_leaves_room_for_others_and_containers_for_the_host(tmp_path: P
         door.leave(peers[name])
     assert (door._open, door._foreign, dict(door._users)) == (0, 0, {})
     listener.close()
+
+
+def test_over_tls_one_address_leaves_room_for_others(tmp_path: Path) -> None:
+    """An address of IPv6 stands for its whole network; none is taken for a container's."""
+    listener, _ = secure_listener()
+    door = acceptor_module._Door(listener, Limits(connections=6, per_user=2))
+    came = []
+    for address in ("192.0.2.1",) * 3 + ("2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.2", "192.0.2.3"):
+        peer = Peer(socket_name=SocketName.TLS, address=ip_address(address), port=1)
+        if door.full(peer):
+            assert "of one address" in door.full(peer)
+        else:
+            door.enter(peer)
+            came.append(address)
+    assert came == ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2", "192.0.2.2", "192.0.2.3"]
+    listener.close()
+
+
+def test_connections_for_tls_are_bounded(tmp_path: Path) -> None:
+    async def run() -> None:
+        listener, port = secure_listener()
+        backend = tmp_path / "tls.sock"
+        server = await asyncio.start_unix_server(hold, backend)
+        async with accepting(
+            tmp_path, tmp_path / "none", Limits(per_user=3), Peers(), listener, tls_backend=backend
+        ) as served:
+            inside = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            for reader, _ in inside:
+                assert await reader.readexactly(1) == b"!"
+            reader, late = await asyncio.open_connection("127.0.0.1", port)
+            assert await reader.read() == b""
+            ((peer, told),) = served.refused
+            assert peer is not None
+            assert (str(peer.address), peer.subject) == ("127.0.0.1", "127.0.0.1")
+            assert told == "as many connections of one address are open as the configuration allows: 3"
+            for _, writer in (*inside, (reader, late)):
+                writer.close()
+            await until(lambda: served.acceptor.counts.open == 0)
+        server.close()
+
+    play(run)
 
 
 def test_a_crowd_that_comes_at_once_is_bounded(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import pwd
 import re
+from ipaddress import ip_address
 
 import pytest
 from google.protobuf.descriptor import FileDescriptor
@@ -56,7 +57,7 @@ CALLERS = {
     "ro": unix(1003, name=SocketName.READ_ONLY),
     "root": unix(0, name=SocketName.ADMIN),
     # With a client certificate that is bound to the role operator in `web`.
-    "cert": Peer(socket_name=SocketName.TLS, certificate_names=("x", "orchestrator"), address="ipv4:192.0.2.1:9"),
+    "cert": Peer(socket_name=SocketName.TLS, certificate_names=("x", "orchestrator"), address=ip_address("192.0.2.1")),
     # Root inside of the container `web`, on the admin socket; inside of `tool`, which is bound to operate `web`.
     "in-web": unix(0, 2, SocketName.ADMIN),
     "in-tool": unix(0, 4, SocketName.ADMIN),

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any, cast
@@ -91,3 +94,28 @@ def test_a_watcher_that_cannot_see_all_is_told_of_once(monkeypatch: pytest.Monke
 
     asyncio.run(serve())
     assert told == ["no more watches", "no more watches"]
+
+
+def test_grpcio_writes_nothing_by_itself() -> None:
+    """It would write a line for each TLS handshake that fails, whoever tries."""
+    program = """
+import os, sys
+from pathlib import Path
+from graftd import __main__
+from graftd.config import Config
+from graftd.errors import GraftError
+
+class Module:
+    PartFailedError = GraftError
+    def App(*_, **__):
+        raise GraftError(f"GRPC_VERBOSITY is {os.environ.get('GRPC_VERBOSITY')}")
+
+assert "grpc" not in sys.modules, "it was imported before it could be told"
+sys.modules["graftd.app"] = Module
+__main__._serve(Config(), Path("none"))
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "GRPC_VERBOSITY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "GRPC_VERBOSITY is NONE" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unix sockets that graftd makes or is handed over."""
+"""The sockets that graftd makes or is handed over."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graftd.api.listen import ListenError, adopt, listen, private_socket
+from graftd.api.listen import ListenError, adopt, listen, listen_tcp, private_socket
 from graftd.api.peer import SocketName
 
 
@@ -97,3 +97,19 @@ def test_a_private_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> Non
     (tmp_path / "private").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ListenError, match="is not a folder of graftd's own user: remove it"):
         private_socket(tmp_path)
+
+
+def test_where_tls_is_spoken() -> None:
+    (every,) = listen_tcp("::", 0)
+    port = every.sock.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port), 5), socket.create_connection(("::1", port), 5):
+        for _ in range(2):
+            every.sock.accept()[0].close()
+    with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
+        listen_tcp("127.0.0.1", port)
+    every.close()
+    with pytest.raises(ListenError, match=r"cannot listen on no\.such\.name\.invalid port 1: "):
+        listen_tcp("no.such.name.invalid", 1)
+    for listener in listen_tcp("localhost", 0):
+        assert listener.name is SocketName.TLS
+        listener.close()

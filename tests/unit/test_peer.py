@@ -18,7 +18,7 @@ import pytest
 from graftd.api.denials import UnauthenticatedError
 from graftd.api.listen import listen
 from graftd.api.peer import Peer, Peers, SocketName
-from unit.connections import WAIT_SECONDS, Service, ask, own_cookie, play, serving, until, who
+from unit.connections import WAIT_SECONDS, ask, own_cookie, play, secure_listener, serving, until, who
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -271,26 +271,23 @@ def _certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def tls_call(folder: Path, client: str) -> str:
+async def tls_call(folder: Path, sockets: Path, client: str) -> str:
     read = {name: (folder / name).read_bytes() for name in ("ca.pem", "server.key", "server.pem")}
-    service = Service(Peers())
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((service,))
     pairs = [(read["server.key"], read["server.pem"])]
     credentials = grpc.ssl_server_credentials(pairs, read["ca.pem"], require_client_auth=True)
-    port = server.add_secure_port("localhost:0", credentials)
-    await server.start()
+    listener, port = secure_listener()
     key, chain = ((folder / f"{client}.{end}").read_bytes() for end in ("key", "pem"))
-    try:
-        channel_credentials = grpc.ssl_channel_credentials(read["ca.pem"], key, chain)
-        async with grpc.aio.secure_channel(f"localhost:{port}", channel_credentials) as channel:
-            await ask(channel)
-    finally:
-        await server.stop(None)
-    (peer,) = service.seen
+    channel_credentials = grpc.ssl_channel_credentials(read["ca.pem"], key, chain)
+    async with (
+        serving(sockets, None, listener, credentials=credentials) as served,
+        grpc.aio.secure_channel(f"localhost:{port}", channel_credentials) as channel,
+    ):
+        await ask(channel)
+    (peer,) = served.service.seen
     assert peer.socket_name is SocketName.TLS
     assert (peer.uid, peer.pid, peer.netns_cookie) == (None, None, None)
-    assert peer.address.startswith(("ipv4:127.0.0.1:", "ipv6:%5B::1%5D:"))
+    assert str(peer.address) == "127.0.0.1"
+    assert peer.port not in (0, port)
     return peer.caller
 
 
@@ -301,15 +298,21 @@ async def tls_call(folder: Path, client: str) -> str:
         ("named", "certificate orchestrator.example, spiffe://example/o"),
     ],
 )
-def test_a_client_certificate_names_the_caller(certificates: Path, client: str, caller: str) -> None:
-    assert asyncio.run(tls_call(certificates, client)) == caller
+def test_a_client_certificate_names_the_caller(certificates: Path, tmp_path: Path, client: str, caller: str) -> None:
+    assert asyncio.run(tls_call(certificates, tmp_path, client)) == caller
 
 
-def test_a_certificate_without_a_name_is_nobodys(certificates: Path) -> None:
+def test_a_certificate_without_a_name_is_nobodys(certificates: Path, tmp_path: Path) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match="with a client certificate that has a name"):
-        asyncio.run(tls_call(certificates, "nameless"))
+        asyncio.run(tls_call(certificates, tmp_path, "nameless"))
 
 
 def test_a_name_without_tls_counts_for_nothing() -> None:
-    with pytest.raises(UnauthenticatedError):
-        Peers().of(Fake("ipv4:127.0.0.1:7", x509_common_name=[b"orchestrator"]))
+    peers = Peers()
+    name = peers.add(Peer(socket_name=SocketName.TLS))
+    for context in (
+        Fake("ipv4:127.0.0.1:7", x509_common_name=[b"orchestrator"]),
+        Fake(f"unix-abstract:{name}", x509_common_name=[b"orchestrator"]),
+    ):
+        with pytest.raises(UnauthenticatedError):
+            peers.of(context)
