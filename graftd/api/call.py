@@ -42,9 +42,17 @@ class Core:
         self.access = access
         self.pages = pages
         self.boot_id = engine.own.boot_id
+        self._refusal: GraftError | None = None
+
+    def refuse(self, error: GraftError) -> None:
+        """From now on answer with this whatever the engine has not begun to do."""
+        self._refusal = error
+        self._thread.refuse(error)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something in the engine's thread."""
+        if self._refusal is not None:
+            raise self._refusal
         return await self._thread.run(function, *args, **kwargs)
 
     def sync(self, record: Record) -> common_pb2.Sync:

@@ -85,6 +85,7 @@ class Server:
             change, boot_id=core.boot_id, sync=core.sync(change.record)
         )
         hub.node_message = event_message
+        self._core = core
         self._hub = hub
         self._health = HealthService(SERVICES)
         standard = [service.full_name for file in _STANDARD for service in file.DESCRIPTOR.services_by_name.values()]
@@ -102,10 +103,11 @@ class Server:
         alpha_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionService(alpha_pb2, named), server)
 
     async def stop(self, grace: float) -> None:
-        """End streams at once, and calls within so many seconds."""
+        """End streams and calls that have not begun at once, and the one that has within so many seconds."""
         self.gate.refusal = RefusedError(
             errors_pb2.ERROR_REASON_SHUTTING_DOWN, "graftd is ending: repeat it when it is back"
         )
+        self._core.refuse(self.gate.refusal)
         self._health.stop()
         self._hub.close()
         await self.grpc.stop(grace)

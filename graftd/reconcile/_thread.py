@@ -19,10 +19,26 @@ class EngineThread(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(1, "engine")
         self.ended = 0
+        self._waiting: dict[Future[Any], BaseException | None] = {}  # and what those raise that are not to be made
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something there, from an event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self, partial(function, *args, **kwargs))
+        future = self.submit(partial(function, *args, **kwargs))
+        self._waiting[future] = None
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if (error := self._waiting[future]) is not None:
+                raise error from None
+            raise
+        finally:
+            del self._waiting[future]
+
+    def refuse(self, error: BaseException) -> None:
+        """Make none of the calls of `run` that have not begun: they raise this at once. From the event loop."""
+        for future in self._waiting:
+            if future.cancel():
+                self._waiting[future] = error
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future = super().submit(function, *args, **kwargs)

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc
 import pytest
 
 from graft.v1 import endpoint_pb2, node_pb2, watch_pb2
 from integration import played
-from integration.api import Api, endpoint, eventually, refused
+from integration.api import Api, endpoint, eventually, refused, taken_apart
 from integration.process import Graftd
 
 _WATCHDOG_SECONDS = 0.3
@@ -173,6 +174,7 @@ def test_end_with_open_streams(bed: Bed) -> None:
 
 
 def test_what_is_under_way_is_finished(bed: Bed) -> None:
+    """And what has not begun is refused at once, so that the end does not wait for it."""
     graftd, kernel, _ = bed
     graftd.start()
     with Api(graftd.target) as api:
@@ -188,15 +190,21 @@ def test_what_is_under_way_is_finished(bed: Bed) -> None:
         ]
         time.sleep(0.5)
         os.kill(graftd.pid, signal.SIGTERM)
-        eventually(lambda: graftd.records(message="graftd ends"))
-        os.kill(graftd.kernel_pid, signal.SIGCONT)
+        waited = [taken_apart(call.exception(timeout=2)) for call in calls[1:]]
+        assert {(one.code, one.reason) for one in waited} == {(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")}
+        assert not calls[0].done()
         os.kill(graftd.pid, signal.SIGTERM)
         os.kill(graftd.pid, signal.SIGHUP)
-        for call in calls:
-            call.result()
+        os.kill(graftd.kernel_pid, signal.SIGCONT)
+        assert len(graftd.records(audit=1, outcome="done")) == 1, "the kernel has not answered"
+        assert calls[0].result().name == "namespaces/web/endpoints/e0"
         assert graftd.wait_end() == 0
-    assert len(kernel.endpoints(kernel.namespaces["web"])) == 10
-    assert len(graftd.records(audit=1, outcome="done")) == 11
+    assert len(kernel.endpoints(kernel.namespaces["web"])) == 1
+    assert len(graftd.records(audit=1, outcome="done")) == 2
+    assert len(graftd.records(audit=1, outcome="failed", reason="SHUTTING_DOWN")) == 9
+    graftd.start()
+    with Api(graftd.target) as api:
+        assert api.names("web") == ["e0"]
 
 
 def test_reload(bed: Bed) -> None:

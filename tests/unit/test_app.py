@@ -7,6 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any, cast
@@ -67,6 +68,33 @@ def test_calls_that_ended() -> None:
         assert isinstance(future.exception(), ValueError)
         assert thread.submit(int, "1").result() == 1
     assert thread.ended == 2
+
+
+def test_calls_that_have_not_begun_can_be_refused() -> None:
+    """Those that wait, at once; the one that runs ends, and what comes later is made."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        go_on.wait(20)
+        return "done"
+
+    async def scenario() -> None:
+        running, *waiting = (asyncio.ensure_future(thread.run(work)) for _ in range(4))
+        await asyncio.to_thread(begun.wait, 20)
+        waiting[0].cancel()  # for another reason
+        await asyncio.sleep(0)
+        thread.refuse(ZeroDivisionError("it ends"))
+        outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+        assert [type(one) for one in outcomes] == [asyncio.CancelledError, ZeroDivisionError, ZeroDivisionError]
+        assert not running.done()
+        go_on.set()
+        assert await running == "done"
+        assert await thread.run(str, 7) == "7"
+        assert thread.ended == 2
+
+    with EngineThread() as thread:
+        asyncio.run(scenario())
 
 
 def test_a_watcher_that_cannot_see_all_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
