@@ -54,6 +54,8 @@ from graftd.systemd import Notifier, SystemdError, listen_sockets
 
 _GRACE_SECONDS = 5.0
 _MODULE_SECONDS = 2.0  # between looks at whether the module is there, while something is wrong
+_CALL_SECONDS = 1800.0  # of the engine, at most
+_WORKING_SHARE = 0.01  # of a processor
 _LEFT_OUT_SECONDS = 60.0  # between two records of refusals that have none of their own
 _WHOLE_EVERY = 10  # periodic passes; the others read the tables whose generation has moved
 _SOCKET_MODES = {SocketName.ADMIN: 0o600, SocketName.READ_WRITE: 0o660, SocketName.READ_ONLY: 0o666}
@@ -95,6 +97,30 @@ class Machine:
 
 class PartFailedError(GraftError):
     """A part of graftd failed for a reason that nobody foresaw: another start may mend it."""
+
+
+class Pulse:
+    """Whether the engine's thread works, while something waits for it.
+
+    Calls end, or the one that is under way uses the processor, which a restore of a large store may do for minutes. Who
+    waits for the kernel or the disk uses none; and half an hour of one call is too much.
+    """
+
+    def __init__(self, thread: EngineThread, clock: Callable[[], float]) -> None:
+        self._thread = thread
+        self._clock = clock
+        self._ended, self._worked = thread.ended, thread.worked
+        self._seen = self._begun = clock()
+
+    def beats(self) -> bool:
+        """Since this was last asked."""
+        now, ended, worked = self._clock(), self._thread.ended, self._thread.worked
+        if ended != self._ended:
+            self._begun = now
+        share = (worked - self._worked) / max(now - self._seen, 1e-3)
+        works = ended != self._ended or (share > _WORKING_SHARE and now - self._begun < _CALL_SECONDS)
+        self._ended, self._worked, self._seen = ended, worked, now
+        return works
 
 
 class App:
@@ -308,11 +334,10 @@ class App:
         pause = self._notifier.watchdog_seconds / 3
         while True:
             check = asyncio.ensure_future(self._thread.run(self._engine.check))
-            ended = self._thread.ended
-            # It waits its turn behind the requests, and while these end, the thread works.
+            pulse = Pulse(self._thread, self._loop.time)
+            # It waits its turn behind the requests.
             while not (await asyncio.wait({check}, timeout=pause))[0]:
-                if self._thread.ended != ended:
-                    ended = self._thread.ended
+                if pulse.beats():
                     self._tell(self._notifier.watchdog)
             try:
                 check.result()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -17,9 +19,15 @@ class EngineThread(ThreadPoolExecutor):
     """One thread, which makes one call after the other. ended: calls that it has done."""
 
     def __init__(self) -> None:
-        super().__init__(1, "engine")
+        super().__init__(1, "engine", self._begin)
+        self._clock: int | None = None
         self.ended = 0
         self._waiting: dict[Future[Any], BaseException | None] = {}  # and what those raise that are not to be made
+
+    @property
+    def worked(self) -> float:
+        """Seconds of processor time that it has used, its system calls' among them: not while it waits."""
+        return 0.0 if self._clock is None else time.clock_gettime(self._clock)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something there, from an event loop."""
@@ -44,6 +52,9 @@ class EngineThread(ThreadPoolExecutor):
         future = super().submit(function, *args, **kwargs)
         future.add_done_callback(self._count)
         return future
+
+    def _begin(self) -> None:
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
 
     def _count(self, future: Future[Any]) -> None:
         self.ended += not future.cancelled()

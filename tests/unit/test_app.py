@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from graftd import log
-from graftd.app import App, PartFailedError
+from graftd.app import App, PartFailedError, Pulse
 from graftd.config import Config
 from graftd.reconcile import EngineThread
 
@@ -95,6 +96,50 @@ def test_calls_that_have_not_begun_can_be_refused() -> None:
 
     with EngineThread() as thread:
         asyncio.run(scenario())
+
+
+def test_a_long_call_is_alive_while_it_works() -> None:
+    """And not while it waits, nor for ever."""
+    go_on = threading.Event()
+
+    def work() -> None:
+        until = time.monotonic() + 20
+        while not go_on.is_set() and time.monotonic() < until:
+            pass
+
+    now = 0.0
+
+    def later(thread: EngineThread, seconds: float = 0.1) -> None:
+        """The clock goes by what the thread did, however busy the machine is."""
+        nonlocal now
+        now += seconds
+        worked, until = thread.worked, time.monotonic() + 20
+        while thread.worked < worked + seconds / 10 and time.monotonic() < until:
+            time.sleep(0.001)
+
+    with EngineThread() as thread:
+        assert thread.worked == 0
+        thread.submit(int).result()
+        call = thread.submit(work)
+        pulse = Pulse(thread, lambda: now)
+        for _ in range(3):
+            later(thread)
+            assert pulse.beats()
+        now += 1800
+        later(thread, 1.0)
+        assert not pulse.beats(), "half an hour is too much"
+        go_on.set()
+        call.result()
+        assert pulse.beats(), "a call has ended"
+        go_on.clear()
+        waiting = thread.submit(go_on.wait, 20)
+        time.sleep(0.05)
+        pulse.beats()
+        time.sleep(0.1)
+        now += 0.1
+        assert not pulse.beats(), "it waits"
+        go_on.set()
+        waiting.result()
 
 
 def test_a_watcher_that_cannot_see_all_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
