@@ -170,17 +170,31 @@ def test_a_unit_of_two_users(machine: Machine, finder: Finder, web: Contained, o
 def test_a_user_gives_a_control_group_the_name_of_another(
     machine: Machine, finder: Finder, web: Contained, other: Contained
 ) -> None:
-    """Who has a control group of their own makes others below it, with any name."""
+    """Who has a control group of their own makes others below it, with any name; also while there is no other one."""
     machine.process(40, 5, other.file)
     machine.process(41, 7, web.file)
     for name in ("web.service", f"docker-{ID}.scope"):
         os.chown(machine.cgroup(f"user.slice/user@1.service/{name}", 40), 1000, 1000)
     assert found(finder, "unit", "web.service") is None
-    assert found(finder, "container", ID) == NetnsIdentity(boot_id(), other.cookie)  # there is no other one
+    assert found(finder, "container", ID) is None
+    assert found(finder, "container", ID[:12]) is None
     machine.cgroup("system.slice/web.service", 41)
     machine.cgroup(f"system.slice/docker-{ID}.scope", 41)
     assert found(finder, "unit", "web.service") == NetnsIdentity(boot_id(), web.cookie)
     assert found(finder, "container", ID) == NetnsIdentity(boot_id(), web.cookie)
+
+
+@pytest.mark.parametrize("inside_of", [f"system.slice/docker-{OTHER}.scope", f"docker/{OTHER}", "lxc.payload.other"])
+def test_a_container_gives_a_control_group_the_name_of_another(
+    machine: Machine, finder: Finder, other: Contained, inside_of: str
+) -> None:
+    """One that runs systemd may write below its own control group, and its root may be the host's."""
+    machine.process(40, 5, other.file)
+    for name in ("web.service", f"docker-{ID}.scope", "web"):
+        machine.cgroup(f"{inside_of}/system.slice/{name}", 40)
+    assert found(finder, "unit", "web.service") is None
+    assert found(finder, "container", ID) is None
+    assert found(finder, "container", "web") is None
 
 
 def test_a_host_with_both_versions_of_control_groups(machine: Machine, finder: Finder, web: Contained) -> None:

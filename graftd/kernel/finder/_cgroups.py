@@ -19,6 +19,7 @@ _BARE_PREFIXES = ("", "libpod-", "crio-", "lxc.payload.")
 _SHORT = re.compile(r"[0-9a-f]{12,63}")
 _SHORTEST = 12  # digits, as runtimes print it
 _FULL = re.compile(rf"(?:{'|'.join(_PREFIXES)})?([0-9a-f]{{64}})(?:\.scope)?")
+_CONTAINERS = re.compile(rf"{_FULL.pattern}|lxc\.payload\..+")
 
 
 class Names:
@@ -66,19 +67,19 @@ def folders(folder: Path) -> list[Path]:
         return []
 
 
-def matching(top: Path, names: Names, owner: int | None = None) -> Iterator[Path]:
-    """Those below `top` whose name fits; none below another one. owner: none, and none below one, that is another
-    user's, who may give them any name."""
+def matching(top: Path, names: Names, owner: int) -> Iterator[Path]:
+    """Those below `top` whose name fits, as far as nobody else can have given it: none that is another's than the
+    owner's, and none below one, nor below a container's."""
     for folder in folders(top):
-        if owner is not None and not owned_by(folder, owner):
+        if not _owned_by(folder, owner):
             continue
         if names.of(folder.name):
             yield folder
-        else:
+        elif not _CONTAINERS.fullmatch(folder.name):
             yield from matching(folder, names, owner)
 
 
-def owned_by(folder: Path, owner: int) -> bool:
+def _owned_by(folder: Path, owner: int) -> bool:
     try:
         return folder.lstat().st_uid == owner
     except OSError:

@@ -14,7 +14,7 @@ from graftd import ports
 from graftd.errors import NamespaceError
 from graftd.kernel import netns
 from graftd.kernel._lack import check_lack
-from graftd.kernel.finder._cgroups import Names, matching, oldest, owned_by, processes
+from graftd.kernel.finder._cgroups import Names, matching, oldest, processes
 from graftd.kernel.finder._files import Found, open_file
 from graftd.kernel.finder._processes import TRIES, open_process, started
 from graftd.kernel.finder._roots import FinderRoots
@@ -106,20 +106,19 @@ class Finder:
         """Where it was last time, for a walk over all control groups takes milliseconds."""
         known = self._known.pop(selector, None)
         found = [known] if known is not None and known.is_dir() else self._search(selector)
-        if len(found) == 1 and owned_by(found[0], self._owner):
+        if len(found) == 1:
             self._known[selector] = found[0]
         return found
 
     def _search(self, selector: Selector) -> list[Path]:
-        """Any user makes control groups below the own one with the name of another's unit or container. So units are
-        the system's, those in its own slice first, and a container of the system's goes before a user's."""
+        """Of root's: any user, and any container that may write below its own, makes control groups with the name of
+        another's unit or container. Of units, those in the system's slice go first."""
         names, root = Names([selector]), self._roots.cgroup2
-        is_unit = selector.kind is SelectorKind.UNIT
-        tops = (root / "system.slice", root) if is_unit else (root,)
+        tops = (root / "system.slice", root) if selector.kind is SelectorKind.UNIT else (root,)
         for top in tops:
             if found := list(matching(top, names, self._owner)):
                 return found
-        return [] if is_unit else list(matching(root, names))
+        return []
 
     def _of_cgroup(self, folder: Path) -> Found | None:
         for _ in range(TRIES):
