@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -48,6 +49,11 @@ class Core:
         """From now on answer with this whatever the engine has not begun to do."""
         self._refusal = error
         self._thread.refuse(error)
+
+    async def idle(self, seconds: float) -> None:
+        """Wait until the engine does nothing, so long at most."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._thread.run(int), seconds)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something in the engine's thread."""

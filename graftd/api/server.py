@@ -48,6 +48,7 @@ _STANDARD = (health_pb2, reflection_pb2, alpha_pb2)
 
 _UNTAKEN_MAX = 50_000
 _HANDSHAKE_MS = 10_000
+_CHANGE_SECONDS = 60.0  # of one that is under way at the end; the unit's TimeoutStopSec= is longer
 
 # The full names of graftd's own services.
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
@@ -103,11 +104,13 @@ class Server:
         alpha_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionService(alpha_pb2, named), server)
 
     async def stop(self, grace: float) -> None:
-        """End streams and calls that have not begun at once, and the one that has within so many seconds."""
+        """End streams, and calls that have not begun, at once; what the engine is at has its time. grace: seconds for
+        answers to be taken."""
         self.gate.refusal = RefusedError(
             errors_pb2.ERROR_REASON_SHUTTING_DOWN, "graftd is ending: repeat it when it is back"
         )
         self._core.refuse(self.gate.refusal)
         self._health.stop()
         self._hub.close()
+        await self._core.idle(_CHANGE_SECONDS)
         await self.grpc.stop(grace)

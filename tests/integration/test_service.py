@@ -192,6 +192,7 @@ def test_what_is_under_way_is_finished(bed: Bed) -> None:
         os.kill(graftd.pid, signal.SIGTERM)
         waited = [taken_apart(call.exception(timeout=2)) for call in calls[1:]]
         assert {(one.code, one.reason) for one in waited} == {(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")}
+        time.sleep(6.0)  # longer than others have to take their answers
         assert not calls[0].done()
         os.kill(graftd.pid, signal.SIGTERM)
         os.kill(graftd.pid, signal.SIGHUP)
