@@ -56,10 +56,17 @@ class Core:
             await asyncio.wait_for(self._thread.run(int), seconds)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call something in the engine's thread."""
+        """Call something in the engine's thread that only reads."""
         if self._refusal is not None:
             raise self._refusal
         return await self._thread.run(function, *args, **kwargs)
+
+    async def finish(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something there that changes anything. Whoever asked may go away meanwhile: it is done all the same,
+        counted and told of."""
+        if self._refusal is not None:
+            raise self._refusal
+        return await self._thread.finish(function, *args, **kwargs)
 
     def sync(self, record: Record) -> common_pb2.Sync:
         """How a record stands against the kernel. In the engine's thread."""
@@ -153,7 +160,7 @@ class Call:
             return kept
 
         engine = self.core.engine
-        message, aborted = await self.core.run(engine.change, whole, dry_run=request.validate_only, abort=abort)
+        message, aborted = await self.core.finish(engine.change, whole, dry_run=request.validate_only, abort=abort)
         if tell_aborted and abort:
             self.trailing[ABORTED_KEY] = str(aborted)
         return message

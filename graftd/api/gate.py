@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -56,8 +56,9 @@ class Witness(Protocol):
     def ended(self, outcome: Outcome) -> None: ...
 
 
-class Gate(grpc.aio.ServerInterceptor):
-    """Gives each method a Call in place of grpc's context. What a stream tells passes as well."""
+class Gate(grpc.GenericRpcHandler):
+    """The one handler of all methods that gRPC knows: it gives each a Call in place of grpc's context. What a stream
+    tells passes as well."""
 
     def __init__(self, core: Core, peers: Peers, witness: Witness, *, most_pending: int, most_bytes: int) -> None:
         """most_pending: calls, streams not among them, that may wait to be answered at a time. most_bytes: of a
@@ -68,18 +69,33 @@ class Gate(grpc.aio.ServerInterceptor):
         self.most_pending = most_pending
         self.most_bytes = most_bytes
         self._pending: Counter[str] = Counter()
-        self._changes: set[asyncio.Task[Any]] = set()
+        self._services: list[grpc.GenericRpcHandler] = []
+        self._methods: dict[str, Any] = {}
         self.refusal: RefusedError | None = None  # of every call, while graftd starts or ends
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
+    # As a server, for the generated code that adds a service to one
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._services += handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Nothing. For a method that it knows by name grpcio waits by itself, and goes through all of them for each
+        call."""
+
+    # As a handler, for gRPC
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """How a method is answered; None for one that there is not."""
         name = handler_call_details.method
+        if name not in self._methods:
+            found = (one.service(handler_call_details) for one in self._services)
+            handler = next((one for one in found if one is not None), None)
+            if handler is None:
+                return None
+            self._methods[name] = self._guarded(name, handler)
+        return self._methods[name]
+
+    def _guarded(self, name: str, handler: Any) -> Any:
         # Without a deserializer gRPC hands on bytes, and what is wrong with them is refused here as all else is.
         codec = {"response_serializer": handler.response_serializer}
         method = _Method(name, handler.request_deserializer)
@@ -93,15 +109,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: _Method, act: Callable[[Any, Call], Awaitable[Any]]) -> Callable[[Any, Context], Any]:
         async def answer(raw: Any, context: Context) -> Any:
-            work = self._carry_out(method, act, raw, context)
-            if isinstance(raw, bytes) and is_change(method.name):
-                # Whoever asked may go away meanwhile: the change is made all the same, counted and told of.
-                task = asyncio.get_running_loop().create_task(work)
-                self._changes.add(task)
-                task.add_done_callback(self._changes.discard)
-                done = await asyncio.shield(task)
-            else:
-                done = await work
+            done = await self._carry_out(method, act, raw, context)
             if isinstance(done, status.Refusal):
                 await status.abort(context, done)
             message, trailing = done
@@ -116,9 +124,9 @@ class Gate(grpc.aio.ServerInterceptor):
     ) -> tuple[Any, dict[str, str]] | status.Refusal:
         told = _Told(self, method.name, context)
         try:
-            with self.room(self.peer_of(context)):
-                told.request = request = self._parsed(method, raw)
-                call = self._admit(method.name, request, context)
+            with self.room(told.peer):
+                request = self._parsed(method, raw)
+                call = self._admit(method.name, told.begin(request), told.peer, context)
                 told.admitted = True
                 message = await act(request, call)
         except asyncio.CancelledError:
@@ -155,10 +163,10 @@ class Gate(grpc.aio.ServerInterceptor):
         async def answer(raw: Any, context: Context) -> AsyncIterator[Any]:
             told = _Told(self, method.name, context, is_stream=True)
             try:
-                told.request = request = self._parsed(method, raw)
-                call = self._admit(method.name, request, context)
+                request = self._parsed(method, raw)
+                namespace = told.begin(request)
+                call = self._admit(method.name, namespace, told.peer, context)
                 told.admitted = True
-                _, namespace = scope_of(request)
                 async for message in act(request, call):
                     # What the caller may do may have changed since the stream began.
                     self._core.access.check(call.peer, method.name, namespace)
@@ -196,11 +204,12 @@ class Gate(grpc.aio.ServerInterceptor):
         async for raw in raws:
             yield self._parsed(method, raw)
 
-    def _admit(self, method: str, request: Any, context: Context) -> Call:
+    def _admit(self, method: str, namespace: str | None, peer: Peer | None, context: Context) -> Call:
+        """namespace: as of scope_of. peer: None for one that is not known."""
         if self.refusal is not None:
             raise self.refusal
-        peer = self._peers.of(context)
-        _, namespace = scope_of(request)
+        if peer is None:
+            peer = self._peers.of(context)  # which says why
         self._core.access.check(peer, method, namespace)
         return Call(self._core, method, peer, context)
 
@@ -223,19 +232,26 @@ class _Method:
 
 
 class _Told:
-    """What is told of one call as it ends; made as it begins. request: None until it was parsed."""
+    """What is told of one call as it ends; made as it comes. peer: None for one that is not known."""
 
     def __init__(self, gate: Gate, method: str, context: Context, *, is_stream: bool = False) -> None:
-        self.request: Any = None
+        self.peer = gate.peer_of(context)
         self.admitted = False
         self._gate = gate
         self._method = method
-        self._peer = gate.peer_of(context)
+        self._request: Any = None
+        self._resource = ""
         self._begun = None if is_stream else time.monotonic()
+
+    def begin(self, request: Any) -> str | None:
+        """Keep in mind what is asked for; the namespace that it is about, as of scope_of."""
+        self._request = request
+        self._resource, namespace = scope_of(request)
+        return namespace
 
     def done(self) -> None:
         # What a freeze is for is said to be in the audit record.
-        self._tell("", "OK", str(getattr(self.request, "reason", "")))
+        self._tell("", "OK", str(getattr(self._request, "reason", "")))
 
     def cancelled(self) -> None:
         """The caller went away, or graftd ends."""
@@ -243,7 +259,7 @@ class _Told:
 
     def refused(self, error: Exception) -> status.Refusal:
         """How it is refused."""
-        refusal = status.refusal_of(error, resource=scope_of(self.request)[0])
+        refusal = status.refusal_of(error, resource=self._resource)
         self._tell(refusal.word, refusal.code.name, refusal.message, error if refusal.incident else None)
         return refusal
 
@@ -251,8 +267,8 @@ class _Told:
         self._gate.tell(
             Outcome(
                 method=self._method,
-                peer=self._peer,
-                resource=scope_of(self.request)[0],
+                peer=self.peer,
+                resource=self._resource,
                 reason=reason,
                 code=code,
                 message=message,

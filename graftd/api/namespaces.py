@@ -207,7 +207,7 @@ class NamespaceService:
         def adopt() -> namespace_pb2.ImportNamespaceResponse:
             return self._core.engine.adopt(self._pinned(value), once.known, finish, dry_run=request.validate_only)
 
-        return await self._core.run(adopt)
+        return await self._core.finish(adopt)
 
     async def FreezeNamespace(
         self, request: namespace_pb2.FreezeNamespaceRequest, call: Call

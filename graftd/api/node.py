@@ -98,7 +98,7 @@ class NodeService:
         found = Violations()
         name = names.parse_namespace(request.namespace, "namespace", found) if request.namespace else None
         found.check()
-        report = await self._core.run(self._core.engine.reconcile, name, dry_run=request.validate_only)
+        report = await self._core.finish(self._core.engine.reconcile, name, dry_run=request.validate_only)
         return node_pb2.ReconcileResponse(
             repairs=[_difference(one) for one in report.repairs[:_TOLD_MAX]],
             repaired=len(report.repairs),
@@ -118,10 +118,10 @@ class NodeService:
         found = Violations()
         freeze: Freeze | None = namespace.read_freeze(request.reason, "reason", found)
         found.check()
-        return node_pb2.FreezeResponse(namespaces=await self._core.run(self._core.engine.freeze, freeze))
+        return node_pb2.FreezeResponse(namespaces=await self._core.finish(self._core.engine.freeze, freeze))
 
     async def Unfreeze(self, request: node_pb2.UnfreezeRequest, call: Call) -> node_pb2.UnfreezeResponse:
-        return node_pb2.UnfreezeResponse(namespaces=await self._core.run(self._core.engine.freeze, None))
+        return node_pb2.UnfreezeResponse(namespaces=await self._core.finish(self._core.engine.freeze, None))
 
     async def ListTables(self, request: node_pb2.ListTablesRequest, call: Call) -> node_pb2.ListTablesResponse:
         found = Violations()
@@ -193,7 +193,7 @@ class NodeService:
             def use() -> CopyInfo:
                 return engine.store.check_copy(source) if only_try else engine.restore(source)
 
-            info = await self._core.run(use)
+            info = await self._core.finish(use)
         return node_pb2.RestoreResponse(revision=info.revision, history_id="" if only_try else info.history_id)
 
 

@@ -68,7 +68,6 @@ class Server:
     def __init__(self, core: Core, hub: Hub, peers: Peers, witness: Witness, *, limits: Limits, version: str) -> None:
         self.gate = Gate(core, peers, witness, most_pending=limits.pending, most_bytes=limits.message_bytes)
         self.grpc = grpc.aio.server(
-            interceptors=[self.gate],
             options=[
                 # What is a little too long is refused by the gate, which gives a reason; gRPC itself gives none.
                 ("grpc.max_receive_message_length", 2 * limits.message_bytes),
@@ -87,11 +86,12 @@ class Server:
         )
         hub.node_message = event_message
         self._core = core
+        self.grpc.add_generic_rpc_handlers((self.gate,))
         self._hub = hub
         self._health = HealthService(SERVICES)
         standard = [service.full_name for file in _STANDARD for service in file.DESCRIPTOR.services_by_name.values()]
         named = [*SERVICES, *standard]
-        server = self.grpc
+        server = self.gate
         namespace_pb2_grpc.add_NamespaceServiceServicer_to_server(NamespaceService(core), server)
         endpoint_pb2_grpc.add_EndpointServiceServicer_to_server(EndpointService(core), server)
         rule_pb2_grpc.add_RuleServiceServicer_to_server(RuleService(core), server)

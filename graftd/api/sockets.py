@@ -123,7 +123,7 @@ class SocketService:
         else:
             found.add("what", "nothing is to be ended: set sockets, endpoint or all")
         found.check()
-        aborted = await self._core.run(
+        aborted = await self._core.finish(
             self._core.engine.abort_sockets,
             namespace,
             cookies=cookies,

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -43,10 +44,26 @@ class EngineThread(ThreadPoolExecutor):
             del self._waiting[future]
 
     def refuse(self, error: BaseException) -> None:
-        """Make none of the calls of `run` that have not begun: they raise this at once. From the event loop."""
+        """Make none of the calls of `run` and `finish` that have not begun: they raise this at once. From the event loop."""
         for future in self._waiting:
             if future.cancel():
                 self._waiting[future] = error
+
+    async def finish(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As run, and to its end: whoever is cancelled meanwhile goes on when it is done, as if nothing had been."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        future = self.submit(partial(function, *args, **kwargs))
+        self._waiting[future] = None
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+        try:
+            while not future.done():
+                with suppress(asyncio.CancelledError):
+                    await done.wait()
+            if (error := self._waiting[future]) is not None:
+                raise error
+            return future.result()
+        finally:
+            del self._waiting[future]
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future = super().submit(function, *args, **kwargs)

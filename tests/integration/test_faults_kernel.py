@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from graft.v1 import common_pb2, endpoint_pb2, namespace_pb2, node_pb2
+from graft.v1 import common_pb2, endpoint_pb2, namespace_pb2, node_pb2, socket_pb2
 from integration import played
 from integration.api import Api, batch, endpoint, eventually, refused
 from integration.bed import Bed, serving
@@ -268,6 +268,14 @@ def test_kernel_that_does_not_answer_for_a_while(bed: Bed) -> None:
             timeout=0.3,
         )
         assert vanishing.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        for ask, request in (
+            (bed.api.node.Reconcile, node_pb2.ReconcileRequest()),
+            (bed.api.node.Unfreeze, node_pb2.UnfreezeRequest()),
+            (bed.api.sockets.AbortSockets, socket_pb2.AbortSocketsRequest(parent="namespaces/slow", all=True)),
+        ):
+            with pytest.raises(grpc.RpcError) as gone:
+                ask(request, timeout=0.1)
+            assert gone.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     finally:
         os.kill(bed.graftd.kernel_pid, signal.SIGCONT)
     for call in calls:
@@ -275,5 +283,7 @@ def test_kernel_that_does_not_answer_for_a_while(bed: Bed) -> None:
     # Whoever asked is gone, and the change is an audit record all the same.
     last = "namespaces/slow/endpoints/nobody-waits"
     eventually(lambda: bed.graftd.records(audit=1, resource=last, outcome="done"))
+    for method in ("NodeService/Reconcile", "NodeService/Unfreeze", "SocketService/AbortSockets"):
+        eventually(lambda method=method: bed.graftd.records(audit=1, method=f"/graft.v1.{method}", outcome="done"))
     assert bed.of_kernel("ns9") == {*(f"ep-{number}" for number in range(20)), "nobody-waits"}
     check_kernel(bed.api)

@@ -82,12 +82,13 @@ def test_calls_that_have_not_begun_can_be_refused() -> None:
 
     async def scenario() -> None:
         running, *waiting = (asyncio.ensure_future(thread.run(work)) for _ in range(4))
+        waiting.append(asyncio.ensure_future(thread.finish(work)))
         await asyncio.to_thread(begun.wait, 20)
         waiting[0].cancel()  # for another reason
         await asyncio.sleep(0)
         thread.refuse(ZeroDivisionError("it ends"))
         outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
-        assert [type(one) for one in outcomes] == [asyncio.CancelledError, ZeroDivisionError, ZeroDivisionError]
+        assert [type(one) for one in outcomes] == [asyncio.CancelledError, *[ZeroDivisionError] * 3]
         assert not running.done()
         go_on.set()
         assert await running == "done"
@@ -140,6 +141,34 @@ def test_a_long_call_is_alive_while_it_works() -> None:
         assert not pulse.beats(), "it waits"
         go_on.set()
         waiting.result()
+
+
+def test_a_change_goes_on_without_whoever_asked() -> None:
+    """Whether it was begun or still waited when they went away."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> str:
+        begun.set()
+        assert go_on.wait(10)
+        return "waited"
+
+    async def ask(thread: EngineThread) -> None:
+        first = asyncio.create_task(thread.finish(wait))
+        second = asyncio.create_task(thread.finish(int, "2"))
+        third = asyncio.create_task(thread.finish(int, "x"))
+        assert await asyncio.to_thread(begun.wait, 10)
+        for _ in range(2):
+            for task in (first, second, third):
+                task.cancel()
+            await asyncio.sleep(0)
+        assert not (first.done() or second.done() or third.done())
+        go_on.set()
+        assert (await first, await second) == ("waited", 2)
+        with pytest.raises(ValueError, match="invalid literal"):
+            await third
+
+    with EngineThread() as thread:
+        asyncio.run(ask(thread))
 
 
 def test_a_watcher_that_cannot_see_all_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room for calls that wait."""
+"""Room for calls that wait, and the methods that there are."""
 
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from typing import Any, cast
 
+import grpc
 import pytest
 
 from graftd.api.errors import RefusedError
@@ -36,3 +38,21 @@ def test_one_caller_leaves_room_for_others() -> None:
     with made.room(peer(1000)):
         assert made._pending.total() == 1
     assert not made._pending
+
+
+def test_methods() -> None:
+    """Each is made once, of whichever service has it; others are none."""
+    made = gate(8)
+    for word in ("first", "second"):
+        handlers: Any = {word: grpc.unary_unary_rpc_method_handler(lambda *_: None)}
+        made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(word, handlers),))
+        made.add_registered_method_handlers(word, handlers)
+
+    def found(method: str) -> Any:
+        return made.service(cast(Any, SimpleNamespace(method=method)))
+
+    assert found("/first/first").unary_unary is not None
+    assert found("/second/second") is found("/second/second")
+    assert found("/second/second") is not found("/first/first")
+    assert found("/second/first") is None
+    assert found("/third/third") is None
