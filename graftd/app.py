@@ -35,7 +35,6 @@ from graftd.errors import GraftError
 from graftd.kernel import Finder, FinderRoots, KernelAdapter, Listener, Watcher
 from graftd.model import (
     AclNotice,
-    Change,
     ClaimNotice,
     EndpointGoneNotice,
     EndpointNotice,
@@ -157,7 +156,7 @@ class App:
             recent_events=config.watch_events.recent,
         )
         self._hub.on_event = self._log_event
-        self._hub.on_changes = self._follow
+        self._hub.on_namespaces = self._follow
         self._peers = Peers()
         self._engine: Engine
         self._core: Core
@@ -357,11 +356,11 @@ class App:
             self._log.warning("some of what namespaces do is seen by the periodic pass alone", detail=lacking)
         self._lacking = lacking
 
-    def _follow(self, changes: tuple[Change, ...]) -> None:
+    def _follow(self, namespaces: list[NamespaceRecord]) -> None:
         """Namespaces came, went or have other selectors: these are to be watched."""
         machine = self._machine
         if machine is not None and machine.watcher is not None:
-            selectors = {one.record.namespace.selector for one in changes if isinstance(one.record, NamespaceRecord)}
+            selectors = {one.namespace.selector for one in namespaces}
             if selectors:
                 self._spawn(self._watch_anew(machine, selectors))
 

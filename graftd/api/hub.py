@@ -164,7 +164,7 @@ class Hub:
         self.node_message: Callable[[NodeEvent], node_pb2.NodeEvent] = lambda _event: node_pb2.NodeEvent()
         self.revision = 0  # the newest that was told of
         self.on_event: Callable[[NodeEvent], None] = lambda _event: None
-        self.on_changes: Callable[[tuple[Change, ...]], None] = lambda _changes: None
+        self.on_namespaces: Callable[[list[NamespaceRecord]], None] = lambda _records: None  # of those that changed
 
     def __len__(self) -> int:
         return len(self._watchers) + len(self._sockets) + len(self._nodes)
@@ -172,10 +172,15 @@ class Hub:
     # The engine's Listener
 
     def changed(self, changes: Sequence[Change]) -> None:
-        # Messages are made here, for a large change would hold up the loop. A stream that comes meanwhile asks this
-        # very thread, later, what is newest: it needs none of these.
-        told = tuple(commits(changes, self.change_message)) if self._watchers else ()
-        self._loop.call_soon_threadsafe(self._spread, tuple(changes), told)
+        # A stream that comes meanwhile asks this very thread, later, what is newest: it needs none of these.
+        revision = changes[-1].revision
+        namespaces = [change.record for change in changes if isinstance(change.record, NamespaceRecord)]
+        if self._watchers or namespaces:
+            # Messages are made here, for a large change would hold up the loop.
+            told = tuple(commits(changes, self.change_message)) if self._watchers else ()
+            self._loop.call_soon_threadsafe(self._spread, revision, namespaces, told)
+        else:
+            self.revision = revision  # nobody waits for it, and the loop need not wake
 
     def happened(self, event: NodeEvent) -> None:
         self._loop.call_soon_threadsafe(self._spread_event, event)
@@ -255,9 +260,9 @@ class Hub:
                 limit=self.most_watchers,
             )
 
-    def _spread(self, changes: tuple[Change, ...], told: tuple[Commit, ...]) -> None:
-        self.revision = max(self.revision, changes[-1].revision)
-        self.on_changes(changes)
+    def _spread(self, revision: int, namespaces: list[NamespaceRecord], told: tuple[Commit, ...]) -> None:
+        self.revision = max(self.revision, revision)
+        self.on_namespaces(namespaces)
         for commit in told:
             for watcher in self._watchers:
                 watcher.put(commit)
