@@ -283,6 +283,7 @@ def _put_network(fields: Fields, network: Network | None) -> None:
 # Reading
 
 
+@functools.lru_cache(maxsize=256)
 def read_namespace(name: str, body: str) -> tuple[Namespace, NetnsIdentity | None]:
     fields = _fields(body)
     identity, freeze = fields.pop("identity", None), fields.pop("freeze", None)

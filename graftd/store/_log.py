@@ -30,12 +30,10 @@ def oldest(database: Database) -> int:
     return int(revision)
 
 
-def next_number(database: Database) -> int:
-    """Of the next change, among all."""
-    (number,) = database.one(
-        "SELECT coalesce((SELECT number + 1 FROM change ORDER BY at DESC, ordinal DESC LIMIT 1), 0)"
-    )
-    return int(number)
+def end(database: Database) -> tuple[int, int]:
+    """The store's revision, and the number, among all, of the next change."""
+    last = database.row("SELECT at, number + 1 FROM change ORDER BY at DESC, ordinal DESC LIMIT 1")
+    return (newest(database), 0) if last is None else (last[0], last[1])
 
 
 class At(NamedTuple):
@@ -55,13 +53,14 @@ def append(database: Database, at: At, kind: ChangeKind, row: Row) -> None:
     )
 
 
-def trim(database: Database, kept: int) -> None:
-    """Leave at most so many rows: whole revisions, and the newest whatever its size."""
+def trim(database: Database, kept: int, newest: int, number: int) -> None:
+    """Leave at most so many rows: whole revisions, and the newest whatever its size. newest: its revision. number: of
+    the next change."""
     (first,) = database.one("SELECT number FROM change ORDER BY at, ordinal LIMIT 1")
-    surplus = next_number(database) - first - kept
+    surplus = number - first - kept
     if surplus > 0:
         (last_to_go,) = database.one("SELECT at FROM change ORDER BY at, ordinal LIMIT 1 OFFSET ?", (surplus - 1,))
-        database.run("DELETE FROM change WHERE at <= ?", (min(last_to_go, newest(database) - 1),))
+        database.run("DELETE FROM change WHERE at <= ?", (min(last_to_go, newest - 1),))
 
 
 def clear(database: Database, base: int) -> None:

@@ -33,7 +33,7 @@ from graftd.model import (
     Selector,
     TargetedEndpoint,
 )
-from graftd.store import _codec, _log, _remembered
+from graftd.store import _codec, _remembered
 from graftd.store._acl import AclWriter
 from graftd.store._codec import Kind, Row
 from graftd.store._connection import Database
@@ -42,6 +42,8 @@ from graftd.store._remembered import Request
 from graftd.store._rules import RuleWriter
 from graftd.store._view import EVERYTHING, View, no_acl_rule, no_endpoint, no_namespace, no_rule
 from graftd.store._writer import Writer
+
+_MICROSECOND = timedelta(microseconds=1)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -63,7 +65,7 @@ class Limits:
 
     def known_since(self, now: int) -> int:
         """Microseconds: requests from then on are known."""
-        return now - self.request_age // timedelta(microseconds=1)
+        return now - self.request_age // _MICROSECOND
 
 
 def _writes(
@@ -365,7 +367,7 @@ class Transaction(View):
                 f"nothing of the transaction was kept, for a part of it failed before its end: {self._failure}"
             ) from self._failure
         if self._writer.changes:
-            _log.trim(self._database, self._limits.changes)
+            self._writer.trim_log(self._limits.changes)
         if self._remembers:
             _remembered.trim(
                 self._database,

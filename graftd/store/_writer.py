@@ -17,11 +17,11 @@ class Writer:
     def __init__(self, database: Database, now: int, new_uid: Callable[[], str]) -> None:
         self.database = database
         self.now = now
-        self.revision = _log.newest(database) + 1
+        newest, self._number = _log.end(database)
+        self.revision = newest + 1
         self.changes: list[Change] = []
         self._new_uid = new_uid
         self._time = _codec.to_time(now)
-        self._number = _log.next_number(database)
         self._touched: set[tuple[str, int]] = set()
 
     def new(self, kind: Kind, namespace: str, key: bytes, body: str, place: int = 0) -> Row:
@@ -47,6 +47,10 @@ class Writer:
         _log.append(self.database, at, kind, row)
         self._number += 1
         self.changes.append(Change(self.revision, self._time, kind, record, before))
+
+    def trim_log(self, kept: int) -> None:
+        """Drop the oldest changes of the log until so many are left."""
+        _log.trim(self.database, kept, self.revision, self._number)
 
     def touch_content(self, namespace_id: int) -> None:
         """Say of a namespace that something in it changes."""
