@@ -11,6 +11,7 @@ in a field of their own or are indented.
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
 import json
 import logging
@@ -199,10 +200,11 @@ def set_up(level: Level = Level.INFO, form: Format = Format.AUTO, *, fd: int = _
         missing = form is Format.JOURNAL and not _journal_is_there()
         form = Format.CONSOLE if missing else form
     log = _make(level, form, fd)
+    last = _Last(log)
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, log.process],
+        processors=[structlog.processors.format_exc_info, log.process],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=lambda *_: _Last(log),
+        logger_factory=lambda *_: last,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.INFO, force=True)
@@ -378,6 +380,7 @@ def _now() -> str:
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
 
 
+@functools.lru_cache(maxsize=256)
 def _field_name(key: str) -> str:
     return ("GRAFT_" + re.sub(r"[^A-Z0-9_]", "_", key.upper()))[:_FIELD_BYTES_MAX]
 
@@ -395,6 +398,8 @@ def _quoted(word: str) -> str:
 
 def _clean(value: object, depth: int = 0) -> Value:
     match value:
+        case str():
+            pass  # as most are: whether it is a Mapping takes long to ask
         case bool() | None:
             return value
         case int():

@@ -18,6 +18,7 @@ import socket
 import stat
 import threading
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
@@ -53,6 +54,7 @@ class Family(ABC):
                 raise ValueError(f"'{word}' names no metric or label: letters, digits and '_' do, no digit first")
         self.name = name
         self.labels = labels
+        self._names = frozenset(labels)
         self._help = help_text
         self._lock = threading.Lock()  # guards the values
 
@@ -73,9 +75,9 @@ class Family(ABC):
         """What of the name comes behind the metric's own, the labels, and the value."""
 
     def _key(self, labels: Mapping[str, str], known: Mapping[_Labels, object]) -> _Labels:
-        if labels.keys() != set(self.labels):
+        if labels.keys() != self._names:
             raise ValueError(f"{self.name} has the labels {self.labels}, not {tuple(labels)}")
-        key = tuple(labels[name] for name in self.labels)
+        key = tuple([labels[name] for name in self.labels])
         return key if key in known or len(known) < SERIES_MAX else ("other",) * len(key)
 
     def _pairs(self, key: _Labels) -> dict[str, str]:
@@ -141,7 +143,7 @@ class Histogram(Family):
             self._counts[()], self._sums[()] = [0] * (len(bounds) + 1), 0.0
 
     def observe(self, value: float, **labels: str) -> None:
-        place = next((place for place, bound in enumerate(self._bounds) if value <= bound), len(self._bounds))
+        place = bisect_left(self._bounds, value)
         with self._lock:
             key = self._key(labels, self._counts)
             self._counts.setdefault(key, [0] * (len(self._bounds) + 1))[place] += 1
