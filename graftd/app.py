@@ -531,7 +531,7 @@ class App:
         if (denied or not outcome.admitted) and not self._has_record(outcome.peer):
             return
         peer = outcome.peer
-        log.audit(
+        self._records.audit(
             who=_who(peer),
             where=peer.socket_name if peer is not None else "an unknown socket",
             method=outcome.method,

@@ -96,40 +96,6 @@ def logger(**values: object) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(**values))
 
 
-def audit(
-    *,
-    who: Mapping[str, object],
-    where: str,
-    method: str,
-    resource: str,
-    outcome: Outcome,
-    detail: str = "",
-    **values: object,
-) -> None:
-    """Log who asked for what, from where, and what became of it.
-
-    who: what is known of the caller, as in {"uid": 1000, "pid": 4711} or {"certificate": "ci"}; each is a field
-        GRAFT_WHO_... . where: the socket or address that the request came in by. resource: its name; empty where the
-        method has none. detail: why it was refused or failed. values: fields of their own, such as a revision.
-    """
-    caller = " ".join(f"{key} {value}" for key, value in who.items()) or "somebody unknown"
-    of = f" {resource}" if resource else ""
-    why = f": {detail}" if detail else ""
-    logger().info(
-        f"{caller} by {where}: {method}{of}: {outcome.value}{why}",
-        **values,
-        **{f"who_{key}": value for key, value in who.items()},
-        where=where,
-        method=method,
-        resource=resource,
-        outcome=outcome.value,
-        detail=detail,
-        audit=1,
-        message_id=MESSAGE_IDS[outcome],
-        level=_AUDIT_LEVELS[outcome],
-    )
-
-
 def audit_left_out(callers: Mapping[str, int]) -> None:
     """Log how many refusals had no audit record of their own, by caller."""
     count = sum(callers.values())
@@ -172,21 +138,57 @@ class Log:
         """Wait for what is queued; False where that took longer. Records that come later are written at once."""
         return self._writer.close(seconds)
 
+    def audit(
+        self,
+        *,
+        who: Mapping[str, object],
+        where: str,
+        method: str,
+        resource: str,
+        outcome: Outcome,
+        detail: str = "",
+        **values: object,
+    ) -> None:
+        """Log who asked for what, from where, and what became of it.
+
+        who: what is known of the caller, as in {"uid": 1000, "pid": 4711} or {"certificate": "ci"}; each is a field
+            GRAFT_WHO_... . where: the socket or address that the request came in by. resource: its name; empty where
+            the method has none. detail: why it was refused or failed. values: fields of their own, such as a revision.
+        """
+        caller = " ".join(f"{key} {value}" for key, value in who.items()) or "somebody unknown"
+        of = f" {resource}" if resource else ""
+        why = f": {detail}" if detail else ""
+        event = {
+            **values,
+            **{f"who_{key}": value for key, value in who.items()},
+            "event": f"{caller} by {where}: {method}{of}: {outcome.value}{why}",
+            "where": where,
+            "method": method,
+            "resource": resource,
+            "outcome": outcome.value,
+            "detail": detail,
+            "audit": 1,
+            "message_id": MESSAGE_IDS[outcome],
+        }
+        self._writer.put(self._rendered(_AUDIT_LEVELS[outcome], event), is_audit=True)
+
     def process(
         self, _logger: object, method: str, event: MutableMapping[str, Any]
-    ) -> tuple[tuple[object, bool], dict[str, object]]:
+    ) -> tuple[tuple[object], dict[str, object]]:
         """structlog's last processor: an event becomes what `write` takes."""
-        is_audit = event.get("audit") == 1
         level = str(event.pop("level", _LEVELS.get(method, method)))
-        if _RANKS.get(level, 1) < _RANKS[self.level] and not is_audit:
+        if _RANKS.get(level, 1) < _RANKS[self.level]:
             raise structlog.DropEvent
+        return (self._rendered(level, event),), {}
+
+    def put(self, payload: object) -> None:
+        self._writer.put(payload, is_audit=False)
+
+    def _rendered(self, level: str, event: Mapping[str, object]) -> object:
         fields = {key: _clean(value) for key, value in event.items() if key != "exception"}
         if "exception" in event:
             fields["exception"] = _clean_lines(str(event["exception"]), 8 * TEXT_MAX)
-        return (self._render({**fields, "level": level}), is_audit), {}
-
-    def put(self, payload: object, is_audit: bool) -> None:  # noqa: FBT001 it comes from `process` alone
-        self._writer.put(payload, is_audit=is_audit)
+        return self._render({**fields, "level": level})
 
 
 def set_up(level: Level = Level.INFO, form: Format = Format.AUTO, *, fd: int = _STDERR) -> Log:

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graftd import log
-from graftd.log import Format, Level, Log, LogError, Outcome, audit, logger, set_up
+from graftd.log import Format, Level, Log, LogError, Outcome, logger, set_up
 
 ROOT = Path(__file__).resolve().parents[2]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"
@@ -85,11 +85,11 @@ os.makedirs("/run/systemd/journal")
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
     journald.bind("/run/systemd/journal/socket")
     journald.settimeout(10)
-    from graftd.log import Format, Level, Outcome, audit, logger, set_up
+    from graftd.log import Format, Level, Outcome, logger, set_up
     log = set_up(Level.INFO, Format.JOURNAL)
     logger().error("one\\nPRIORITY=0", path="/x", Weird_key9="1\\nMESSAGE=two", listed=[1, "a"])
-    audit(who={"uid": 1000}, where="graftd.sock", method="DeleteEndpoint", resource="namespaces/w/endpoints/e",
-          outcome=Outcome.REFUSED, detail="no role")
+    log.audit(who={"uid": 1000}, where="graftd.sock", method="DeleteEndpoint", resource="namespaces/w/endpoints/e",
+              outcome=Outcome.REFUSED, detail="no role")
     try:
         raise ValueError("first\\nsecond")
     except ValueError:
@@ -173,7 +173,7 @@ def test_a_level_keeps_what_is_below_it_out_and_no_audit_record(level: Level) ->
     pipe = Pipe(Format.JSON, level)
     for name in ("debug", "info", "warning", "error", "critical"):
         getattr(logger(), name)(name)
-    audit(who={}, where="here", method="M", resource="", outcome=Outcome.DONE)
+    pipe.log.audit(who={}, where="here", method="M", resource="", outcome=Outcome.DONE)
     names = ["debug", "info", "warning", "error"]
     wanted = [*names[names.index(level) :], "critical", "somebody unknown by here: M: done"]
     assert [record["message"] for record in pipe.records()] == wanted
@@ -195,7 +195,7 @@ def test_a_level_can_be_changed_for_loggers_that_are_there() -> None:
 
 def test_an_audit_record_says_who_what_from_where_and_what_became_of_it() -> None:
     pipe = Pipe(Format.JSON)
-    audit(
+    pipe.log.audit(
         who={"uid": 1000, "pid": 42},
         where="graftd.sock",
         method="CreateEndpoint",
@@ -237,7 +237,7 @@ def test_no_value_makes_a_second_line_or_hides(message: str, value: str, who: st
     for form in (Format.CONSOLE, Format.JSON):
         pipe = Pipe(form)
         logger().info(message, value=value)
-        audit(who={"certificate": who}, where="here", method="M", resource=value, outcome=Outcome.FAILED)
+        pipe.log.audit(who={"certificate": who}, where="here", method="M", resource=value, outcome=Outcome.FAILED)
         text = pipe.read()
         assert len(text.splitlines()) == text.count("\n") == 2
         assert text.replace("\n", "").isprintable()
@@ -307,7 +307,7 @@ class Stuck:
         self.taken.append(payload)
 
     def put(self, text: str, *, is_audit: bool = False) -> None:
-        self.log.put({"event": text}, is_audit)
+        self.log._writer.put({"event": text}, is_audit=is_audit)
 
 
 def test_who_logs_waits_for_nobody_and_what_is_lost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
