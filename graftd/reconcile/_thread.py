@@ -44,7 +44,7 @@ class EngineThread(ThreadPoolExecutor):
             del self._waiting[future]
 
     def refuse(self, error: BaseException) -> None:
-        """Make none of the calls of `run` and `finish` that have not begun: they raise this at once. From the event loop."""
+        """Make none of the calls of `run` and `finish` that have not begun: they raise this at once. From the loop."""
         for future in self._waiting:
             if future.cancel():
                 self._waiting[future] = error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,6 @@ def test_kernel_that_does_not_answer_for_a_while(bed: Bed) -> None:
     last = "namespaces/slow/endpoints/nobody-waits"
     eventually(lambda: bed.graftd.records(audit=1, resource=last, outcome="done"))
     for method in ("NodeService/Reconcile", "NodeService/Unfreeze", "SocketService/AbortSockets"):
-        eventually(lambda method=method: bed.graftd.records(audit=1, method=f"/graft.v1.{method}", outcome="done"))
+        eventually(partial(bed.graftd.records, audit=1, method=f"/graft.v1.{method}", outcome="done"))
     assert bed.of_kernel("ns9") == {*(f"ep-{number}" for number in range(20)), "nobody-waits"}
     check_kernel(bed.api)
