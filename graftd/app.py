@@ -517,7 +517,7 @@ class App:
         if self._left_out is not None:
             self._left_out.cancel()
             self._left_out = None
-            log.audit_left_out(self._refusals.take_left_out())
+            self._records.audit_left_out(self._refusals.take_left_out())
 
     def ended(self, outcome: Outcome) -> None:
         """As Witness of the gate."""

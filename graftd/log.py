@@ -83,7 +83,7 @@ MESSAGE_IDS: Final[Mapping[Outcome, str]] = {
     Outcome.REFUSED: "320e455820b045c4a1e4bac30cc69c9d",
     Outcome.FAILED: "66b785db467d480c9ed5043d8a9d2f73",
 }
-LEFT_OUT_ID: Final = "46c3372b4312402db3587ce073d72b1e"  # MESSAGE_ID of `audit_left_out`
+LEFT_OUT_ID: Final = "46c3372b4312402db3587ce073d72b1e"  # MESSAGE_ID of `Log.audit_left_out`
 
 _RANKS = {"debug": 0, "info": 1, "notice": 1, "warning": 2, "error": 3, "critical": 4}
 _PRIORITIES = {"debug": 7, "info": 6, "notice": 5, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
@@ -94,18 +94,6 @@ _AUDIT_LEVELS = {Outcome.DONE: "notice", Outcome.REFUSED: "warning", Outcome.FAI
 def logger(**values: object) -> FilteringBoundLogger:
     """A logger whose records all have `values`: `logger(part="store").info("opened", path=...)`."""
     return cast(FilteringBoundLogger, structlog.get_logger(**values))
-
-
-def audit_left_out(callers: Mapping[str, int]) -> None:
-    """Log how many refusals had no audit record of their own, by caller."""
-    count = sum(callers.values())
-    logger().warning(
-        f"{count} more calls or connections were refused, and have no records of their own: too many came",
-        callers=callers,
-        count=count,
-        audit=1,
-        message_id=LEFT_OUT_ID,
-    )
 
 
 def stderr_is_journal(environ: Mapping[str, str] = os.environ, fd: int = _STDERR) -> bool:
@@ -171,6 +159,18 @@ class Log:
             "message_id": MESSAGE_IDS[outcome],
         }
         self._writer.put(self._rendered(_AUDIT_LEVELS[outcome], event), is_audit=True)
+
+    def audit_left_out(self, callers: Mapping[str, int]) -> None:
+        """Log how many refusals had no audit record of their own, by caller."""
+        count = sum(callers.values())
+        event = {
+            "event": f"{count} more calls or connections were refused, and have no records of their own: too many came",
+            "callers": callers,
+            "count": count,
+            "audit": 1,
+            "message_id": LEFT_OUT_ID,
+        }
+        self._writer.put(self._rendered("warning", event), is_audit=True)
 
     def process(
         self, _logger: object, method: str, event: MutableMapping[str, Any]

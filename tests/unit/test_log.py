@@ -216,7 +216,7 @@ def test_an_audit_record_says_who_what_from_where_and_what_became_of_it() -> Non
 
 def test_refusals_without_a_record_are_told_at_every_level() -> None:
     pipe = Pipe(Format.JSON, Level.ERROR)
-    log.audit_left_out({"uid 1000": 40, "others": 2})
+    pipe.log.audit_left_out({"uid 1000": 40, "others": 2})
     (record,) = pipe.records()
     assert (record["count"], record["callers"], record["audit"]) == (42, {"uid 1000": 40, "others": 2}, 1)
     assert record["message_id"] == log.LEFT_OUT_ID not in log.MESSAGE_IDS.values()
