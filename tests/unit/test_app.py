@@ -161,7 +161,7 @@ def test_a_change_goes_on_without_whoever_asked() -> None:
             for task in (first, second, third):
                 task.cancel()
             await asyncio.sleep(0)
-        assert [task.done() for task in (first, second, third)] == [False] * 3
+        assert not any(task.done() for task in (first, second, third))
         go_on.set()
         assert (await first, await second) == ("waited", 2)
         with pytest.raises(ValueError, match="invalid literal"):
