@@ -26,6 +26,7 @@ _RUN_SECONDS = 600.0
 _EXITS = """\
 exit status of 'run':
   that of COMMAND; 99 when the kernel reported a defect of itself or of the module (printed);
+  123 when SIGUSR1, sent to the lab, reset the guest;
   124 when COMMAND was not done within --timeout; 125 when the lab itself failed
 """
 
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
+    # It resets a guest, and where there is none it does nothing.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     cache = Cache(default_root())
     try:
         return _dispatch(options, cache)
@@ -92,6 +95,7 @@ def _request(options: argparse.Namespace) -> session.Request:
         service=not options.bare,
         load_module=not options.no_module,
         share=share,
+        state=options.state.resolve() if options.state else None,
         timeout=options.timeout or (math.inf if shell else _RUN_SECONDS),
         cpus=1 if options.icount else options.cpus or 2,
         memory_mib=options.memory,
@@ -151,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--bare", action="store_true", help="the module alone, no service")
     guest.add_argument("--no-module", action="store_true", help="install graft.ko but do not load it")
     guest.add_argument("--share", type=Path, metavar="DIR", help="show DIR, writable, at /mnt/share")
+    guest.add_argument(
+        "--state", type=Path, metavar="FILE", help="a disk for /var/lib/graftd that stays; made where it is missing"
+    )
     guest.add_argument("--timeout", type=_seconds, metavar="S", help="for COMMAND, default: 600; a shell has none")
     guest.add_argument("--cpus", type=_positive, metavar="N", help="default: 2")
     guest.add_argument("--memory", type=_positive, default=2048, metavar="MIB", help="default: %(default)s")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks: a root file system as an ext4 image, made without mounting anything."""
+"""Disks: ext4 images, made without mounting anything, of a root file system and of a guest's state."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from .progress import Progress
 _FREE_MIB = 2048
 # No journal: a run's changes go to a temporary file that is dropped with the guest.
 _OPTIONS = ("-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", "lazy_itable_init=1,root_owner=0:0")
+# As mke2fs makes it anywhere, with a journal, but all of it now: a guest writes nothing that was not asked of it.
+_STATE_OPTIONS = ("-q", "-F", "-t", "ext4", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0")
+_STATE_MIB = 256
 
 
 def disk(cache: Cache, root: Path) -> Path:
@@ -29,8 +32,16 @@ def _make(root: Path, path: Path) -> None:
         blocks = sum(entry.lstat().st_blocks for entry in root.rglob("*"))
         size_mib = blocks * 512 // 2**20 * 5 // 4 + _FREE_MIB
         progress.stage("copying files into it")
-        command = ["mke2fs", *_OPTIONS, "-d", str(root), str(path), f"{size_mib}M"]
-        environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        _mke2fs(*_OPTIONS, "-d", str(root), str(path), f"{size_mib}M")
+
+
+def make_state(path: Path) -> None:
+    """Make an empty disk for a guest's state."""
+    _mke2fs(*_STATE_OPTIONS, str(path), f"{_STATE_MIB}M")
+
+
+def _mke2fs(*words: str) -> None:
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    done = subprocess.run(["mke2fs", *words], env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise LabError(f"mke2fs failed: {done.stderr.strip()}", "See that the cache's disk has room.")
+        raise LabError(f"mke2fs failed: {done.stderr.strip()}", "See that the disk that it writes to has room.")

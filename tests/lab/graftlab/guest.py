@@ -38,12 +38,16 @@ class Outcome:
     status: int | None = None  # the command's exit status
     ended: bool = False  # the guest tidied up after the command
     timed_out: bool = False
+    reset: bool = False  # it was switched off in the middle of what it did, as it was to be
     failure: str = ""  # what init could not do
     seconds: dict[str, float] = field(default_factory=dict)  # event -> time since switch-on
 
 
 class Guest:
-    """A running QEMU. ``sinks`` take what the command writes, by port name."""
+    """A running QEMU. ``sinks`` take what the command writes, by port name.
+
+    ``state`` is the socket of the state disk; QEMU alone has it afterwards.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class Guest:
         timeout: float,
         sinks: Mapping[str, Sink],
         terminal: socket.socket | None = None,
+        state: socket.socket | None = None,
     ) -> None:
         self._timeout = timeout
         self._sinks = sinks
@@ -71,8 +76,9 @@ class Guest:
             machine,
             ports={name: end.fileno() for name, end in theirs.items()},
             terminal=terminal.fileno() if terminal else None,
+            state=state.fileno() if state else None,
         )
-        handles = [*machine.ports.values()] + ([terminal.fileno()] if terminal else [])
+        handles = [*machine.ports.values(), *(end.fileno() for end in (terminal, state) if end)]
         self._console = machine.console
         self._begun = time.monotonic()
         self._process = subprocess.Popen(
@@ -83,7 +89,7 @@ class Guest:
             pass_fds=handles,
             start_new_session=True,
         )
-        for end in theirs.values():
+        for end in (*theirs.values(), *([state] if state else [])):
             end.close()
 
     def run(self) -> Outcome:
@@ -102,6 +108,11 @@ class Guest:
         self._outcome.seconds["off"] = time.monotonic() - self._begun
         self._outcome.console = self._read_console()
         return self._outcome
+
+    def reset(self) -> None:
+        """Switch the guest off, at this instant. A signal's handler may call it while another method is under way."""
+        self._outcome.reset = True
+        self._process.kill()
 
     def stop(self) -> None:
         """End QEMU if it still runs."""

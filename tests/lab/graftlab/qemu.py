@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import roots
 from .cache import Cache, recipe_key
+from .statedisk import SECTOR
 
 # QEMU 7.2, Debian 12's, emulates cmpxchg16b so that kernel 6.12 double-faults in one boot of four.
 _OLDEST_MAJOR = 10
@@ -46,6 +47,8 @@ class Machine:
     # name of a virtio port -> the descriptor of a socket that QEMU inherits
     ports: dict[str, int] = field(default_factory=dict)
     terminal: int | None = None
+    # the descriptor of a socket behind which the state disk is served over NBD
+    state: int | None = None
     console: Path = Path("/dev/null")
 
 
@@ -130,6 +133,11 @@ def arguments(machine: Machine, *, kvm: bool) -> list[str]:
         access = "security_model=passthrough" if share.writable else "security_model=none,readonly=on"
         local = f"local,id={share.tag},path={_escape(share.folder)},multidevs=remap,{access}"
         found += ["-fsdev", local, "-device", f"virtio-9p-pci,fsdev={share.tag},mount_tag={share.tag}"]
+    if machine.state is not None:
+        # The guest is told of a cache that it has to flush.
+        found += ["-blockdev", f"driver=nbd,node-name=state,server.type=fd,server.str={machine.state}"]
+        sizes = f"logical_block_size={SECTOR},physical_block_size={SECTOR}"
+        found += ["-device", f"virtio-blk-pci,drive=state,write-cache=on,{sizes}"]
     return found
 
 

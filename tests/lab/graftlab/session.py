@@ -6,10 +6,13 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +22,9 @@ from .cpio import Archive
 from .errors import LabError
 from .guest import Guest, Outcome, Sink
 from .module import module
+from .nbd import Server
 from .progress import say
+from .statedisk import StateDisk
 from .suites import DEFAULT_SUITE, SUITES
 from .terminal import Terminal
 from .verdict import Retry, judge
@@ -63,6 +68,7 @@ class Request:
     service: bool = True
     load_module: bool = True
     share: Path | None = None
+    state: Path | None = None
     timeout: float = 600.0
     cpus: int = 2
     memory_mib: int = 2048
@@ -151,15 +157,52 @@ def _boot(cache: Cache, request: Request, prepared: Prepared, checkout: tree.Tre
             console=folder / "console",
         )
         kvm = not request.icount and qemu.kvm_works(cache, prepared.qemu)
-        if request.shell:
-            with Terminal() as terminal:
-                guest = Guest(
-                    prepared.qemu, machine, kvm=kvm, timeout=request.timeout, sinks={}, terminal=terminal.guest_end
-                )
-                with terminal.connected():
-                    return guest.run()
-        sinks = {"lab.stdout": _writer(sys.stdout.fileno()), "lab.stderr": _writer(sys.stderr.fileno())}
-        return Guest(prepared.qemu, machine, kvm=kvm, timeout=request.timeout, sinks=sinks).run()
+        with _state(request) as state:
+            if request.shell:
+                with Terminal() as terminal:
+                    guest = Guest(
+                        prepared.qemu,
+                        machine,
+                        kvm=kvm,
+                        timeout=request.timeout,
+                        sinks={},
+                        terminal=terminal.guest_end,
+                        state=state,
+                    )
+                    with terminal.connected():
+                        return guest.run()
+            sinks = {"lab.stdout": _writer(sys.stdout.fileno()), "lab.stderr": _writer(sys.stderr.fileno())}
+            guest = Guest(prepared.qemu, machine, kvm=kvm, timeout=request.timeout, sinks=sinks, state=state)
+            with _reset_by_signal(guest):
+                return guest.run()
+
+
+@contextmanager
+def _state(request: Request) -> Iterator[socket.socket | None]:
+    """The socket of the request's state disk, for one guest; when that has ended, its power is off."""
+    if not request.state:
+        yield None
+        return
+    with StateDisk(request.state) as state:
+        ours, theirs = socket.socketpair()
+        server = Server(state, ours)
+        try:
+            yield theirs
+        finally:
+            theirs.close()
+            server.wait()
+            lost, kept = state.power_off()
+            if lost:
+                say(f"of the sectors that the guest had not flushed, {lost} are lost and {kept} are not")
+
+
+@contextmanager
+def _reset_by_signal(guest: Guest) -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, lambda *_: guest.reset())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _with_service(request: Request, prepared: Prepared) -> bool:
@@ -188,6 +231,7 @@ def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Sha
         "lab_module": "load" if request.load_module and prepared.module else "leave",
         "lab_service": "yes" if service else "no",
         "lab_shares": " ".join(mounts),
+        "lab_state": "yes" if request.state else "no",
         "lab_shell": "yes" if request.shell else "no",
         "lab_leaks": "yes" if prepared.kernel.debug else "no",
         "lab_folder": _TREE_FOLDER,

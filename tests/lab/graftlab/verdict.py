@@ -10,6 +10,7 @@ from .guest import Outcome
 from .splat import find_splat
 
 EXIT_SPLAT = 99
+EXIT_RESET = 123
 EXIT_TIMEOUT = 124
 EXIT_LAB = 125
 _TAIL_LINES = 80
@@ -38,13 +39,15 @@ def judge(outcome: Outcome, *, timeout: float) -> Verdict:
     splat = find_splat(outcome.console)
     if splat and splat.is_emulators_fault:
         return Verdict(EXIT_SPLAT, f"the kernel reported: {splat.title}", tuple(splat.shown()), Retry.INT3)
-    if not outcome.up and not (splat and splat.is_ours):
+    if not outcome.up and not outcome.reset and not (splat and splat.is_ours):
         return Verdict(EXIT_LAB, Retry.BOOT.value, _tail(outcome), Retry.BOOT)
     if splat:
         more = f" (the first of {splat.count} such lines)" if splat.count > 1 else ""
         return Verdict(EXIT_SPLAT, f"the kernel reported: {splat.title}{more}", tuple(splat.shown()))
     if outcome.failure:
         return Verdict(EXIT_LAB, f"the guest could not be set up: {outcome.failure}", _tail(outcome))
+    if outcome.reset:
+        return Verdict(EXIT_RESET, "the guest was reset by SIGUSR1")
     if outcome.timed_out:
         return Verdict(EXIT_TIMEOUT, _late(outcome, timeout), _tail(outcome))
     if outcome.status is None:
