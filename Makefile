@@ -49,7 +49,7 @@ bench-service: prepare ## graftd alone, the kernel played: times and memory besi
 
 .PHONY: soak
 soak: ## the long forms of the stress tests
-	@$(driver) matrix soak-integration soak-service soak-6.12 soak-debug
+	@$(driver) matrix soak-integration soak-service soak-resets soak-6.12 soak-debug
 
 .PHONY: prepare
 prepare: ## install what the commands above need, and nothing else

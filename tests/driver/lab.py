@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,8 +17,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BUILD = CHECKOUT / "build"
 
 _LAB = CHECKOUT / "tests" / "lab" / "lab"
+EXIT_RESET = 123
 _MEANINGS = {
     99: "the kernel reported a defect, shown above",
+    EXIT_RESET: "the guest was reset",
     124: "it was not done in time",
     125: "the lab could not run it",
 }
@@ -38,8 +41,18 @@ class Guest:
     timed: bool = False
     timeout: float = 600.0
 
-    def run(self, command: Sequence[str], *, share: Path, log: IO[str] | None = None) -> int:
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        share: Path,
+        log: IO[str] | None = None,
+        state: Path | None = None,
+        meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    ) -> int:
         """Run ``command`` in a new guest, with ``share`` at /mnt/share; return the lab's exit status.
+
+        ``state`` is the disk of graftd's state. ``meanwhile`` is called with the running lab, and may reset the guest.
 
         The tree's tests/ and its root are on the command's Python path. What the guest and the lab print goes to
         ``log``, or is passed on where there is none.
@@ -48,12 +61,13 @@ class Guest:
         words = ["nice", "-n", "-10"] if self.timed else []
         words += [str(_LAB), "run", "--suite", self.suite, "--kernel", self.kernel]
         words += ["--timeout", str(self.timeout), "--share", str(share)]
+        words += ["--state", str(state)] if state else []
         words += [] if self.service else ["--bare"]
         words += ["--icount"] if self.icount else []
         words += ["--cpus", "1"] if self.timed else []
         words += ["--", "env", "PYTHONPATH=/usr/src/graft:/usr/src/graft/tests", *command]
         try:
-            return call(words, log=log)
+            return call(words, log=log, meanwhile=meanwhile)
         except KeyboardInterrupt:
             # The lab has said so; a driver has nothing to add.
             sys.exit(128 + signal.SIGINT)

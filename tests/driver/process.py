@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -27,8 +27,16 @@ class EndedError(Exception):
     """The command was ended, or never started, because the driver was interrupted."""
 
 
-def call(words: Sequence[str], *, log: IO[str] | None = None, cwd: Path | None = None) -> int:
+def call(
+    words: Sequence[str],
+    *,
+    log: IO[str] | None = None,
+    cwd: Path | None = None,
+    meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
+) -> int:
     """Run a command and return its exit status; ``log`` takes what it prints on either output.
+
+    ``meanwhile`` is called with the running command, whose end it may await or not.
 
     Raises EndedError in a thread whose command end_all ended.
     """
@@ -44,6 +52,8 @@ def call(words: Sequence[str], *, log: IO[str] | None = None, cwd: Path | None =
         )
         _running.add(process)
     try:
+        if meanwhile:
+            meanwhile(process)
         status = process.wait()
     except BaseException:
         _end([process])

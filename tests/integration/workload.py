@@ -79,7 +79,7 @@ class Client:
         act = self.random.choice((self._put, self._put, self._put, self._delete, self._batch, self._rule, self._acl))
         wanted = dict(self.known)
         call = act(stubs, wanted)
-        self.pending = wanted
+        self._intend(wanted)
         try:
             call()
         except grpc.RpcError as error:
@@ -88,9 +88,15 @@ class Client:
             self.wrong.append(f"{act.__name__}: {error.code()} {error.details()}")
             self.pending = None
             return False
+        self._acknowledge(wanted)
+        return True
+
+    def _intend(self, wanted: State) -> None:
+        self.pending = wanted
+
+    def _acknowledge(self, wanted: State) -> None:
         self.known, self.pending = wanted, None
         self.done += 1
-        return True
 
     def _name(self, namespace: str, collection: str) -> str:
         return f"namespaces/{namespace}/{collection}/c{self.number}-{self.random.randrange(_ENDPOINTS)}"

@@ -12,6 +12,7 @@ from typing import IO
 from driver.lab import BUILD, CHECKOUT, Guest, meaning
 from driver.process import call
 from matrix.counts import Counts, durations, failure, from_closing_line, from_junit
+from matrix.resets import resets
 
 FOLDER = BUILD / "test"
 
@@ -179,6 +180,7 @@ SUITES = {
         Suite("service", "graftd under systemd, on Debian 13", service_tests(Guest(service=True, timeout=2400.0))),
         Suite("service-bookworm", "graftd under systemd, on Debian 12",
               service_tests(Guest(suite="bookworm", service=True, timeout=2400.0), _ON_EVERY_RELEASE)),
+        Suite("resets", "guests that are reset while graftd works, on Debian 13", resets(3)),
         Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm")),
         Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
@@ -187,6 +189,7 @@ SUITES = {
         Suite("soak-integration", "five hundred kills of graftd, the kernel played", soak_integration,
               part_of_all=False),
         Suite("soak-service", "fifty kills of graftd, with the module", soak_service, part_of_all=False),
+        Suite("soak-resets", "twenty resets of guests", resets(20), part_of_all=False),
         Suite("soak-debug", "long stress, debug kernel", soak(Guest(kernel="debug", timeout=14400.0)),
               part_of_all=False),
     )

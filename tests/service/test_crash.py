@@ -13,7 +13,6 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from graft.v1 import acl_pb2, namespace_pb2, rule_pb2
+from graft.v1 import namespace_pb2
 from graftd.kernel import Client as Kernel
-from graftd.model import PortRange, Protocols, Verdict
 from integration.workload import Client, Stubs, check, check_kernel, state_of
+from service.equal import export, table
 from service.place import graftcli, run
 from service.units import SERVICE, pid, systemctl
 
@@ -64,48 +63,6 @@ def _registered() -> Iterator[None]:
         run("ip", "netns", "delete", name)
 
 
-def _table(kernel: Kernel, namespace: str) -> tuple[Any, ...]:
-    """What the module has: endpoints, rules, and the ACL in order."""
-    fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        entries, rules, acl = kernel.endpoints(fd), kernel.rules(fd).rules, kernel.acl(fd).rules
-    finally:
-        os.close(fd)
-    endpoints: Counter[tuple[object, ...]] = Counter()
-    for entry in entries:
-        one = entry.endpoint
-        assert one.ports is not None
-        endpoints[(one.name, str(one.address), one.ports.low, one.ports.high, int(one.protocols))] += 1
-    for rule in rules:
-        assert (rule.protocols, rule.ports, rule.endpoint) == (Protocols.BOTH, PortRange.EVERY, ""), rule
-    verdicts = Counter((rule.direction.word, str(rule.network), rule.verdict is Verdict.DENY) for rule in rules)
-    return endpoints, verdicts, [(one.endpoint, one.allow) for one in acl]
-
-
-def _export(stubs: Stubs, namespace: str) -> tuple[Any, ...]:
-    """The same as the store has it."""
-    whole = stubs.namespaces.ExportNamespace(
-        namespace_pb2.ExportNamespaceRequest(name=f"namespaces/{namespace}"), timeout=60
-    )
-    words = {rule_pb2.RULE_DIRECTION_EGRESS: "egress", rule_pb2.RULE_DIRECTION_INGRESS: "ingress"}
-    return (
-        Counter(
-            (
-                one.name.rpartition("/")[2],
-                one.inet.address,
-                one.inet.ports.low,
-                one.inet.ports.high,
-                int(Protocols.BOTH),
-            )
-            for one in whole.endpoints.endpoints
-        ),
-        Counter(
-            (words[one.direction], one.network, one.verdict == rule_pb2.RULE_VERDICT_DENY) for one in whole.rules.rules
-        ),
-        [(one.endpoint, one.action == acl_pb2.ACL_ACTION_ALLOW) for one in whole.acl_rules.acl_rules],
-    )
-
-
 def _bring_back() -> None:
     """At once, and not after RestartSec."""
     systemctl("reset-failed", SERVICE)
@@ -141,7 +98,7 @@ def test_killed_at_random_instants_under_eight_clients() -> None:
                 check(clients, found)
                 check_kernel(stubs)
                 for name in _NAMESPACES:
-                    assert _table(kernel, name) == _export(stubs, name)
+                    assert table(kernel, name) == export(stubs, name)
     done = sum(client.done for client in clients)
     print(
         f"{_INSTANTS} crashes, {done} changes acknowledged, {len(found)} resources at the end,"
