@@ -48,7 +48,7 @@ bench-service: prepare ## graftd alone, the kernel played: times and memory besi
 		PYTHONPATH=.:tests:build/stubs:clients/python .venv/bin/python -m bench.service
 
 .PHONY: soak
-soak: ## the long forms of the stress tests
+soak: ## the long forms of the stress, crash and reset tests
 	@$(driver) matrix soak-integration soak-service soak-resets soak-6.12 soak-debug
 
 .PHONY: prepare

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -32,82 +33,88 @@ _MORE_SECONDS = 1.0
 # A file that is synced, a file that is not, and one whose new content is on the disk, but in its cache.
 _WRITE = """
 cd /var/lib/graftd && head -c 262144 /dev/zero > cached && echo kept > synced && sync || exit
-tr '\\0' 1 < cached > /tmp/ones && dd if=/tmp/ones of=cached bs=262144 oflag=direct conv=notrunc && echo lost > unsynced &&
-	touch /mnt/share/written && sleep 600
+tr '\\0' 1 < cached > /tmp/ones && dd if=/tmp/ones of=cached bs=262144 oflag=direct conv=notrunc || exit
+echo lost > unsynced && touch /mnt/share/written && sleep 600
 """
 _LOOK = """
-cd /var/lib/graftd && [ "$(cat synced)" = kept ] || exit
-[ ! -s unsynced ] || exit
+cd /var/lib/graftd && [ "$(cat synced)" = kept ] && [ ! -s unsynced ] || exit
 ones=$(tr -dc 1 < cached | wc -c)
 [ "$ones" -gt 0 ] && [ "$ones" -lt 262144 ]
 """
+
 
 def resets(times: int) -> Callable[[Path, IO[str]], Counts]:
     """Return a run of so many resets, after one that shows that a reset loses what it should."""
 
     def run(folder: Path, log: IO[str]) -> Counts:
-        return _loses(folder / "loses", log) + _reset(folder / "resets", log, times)
+        return _lose(_Machine(folder / "lose", log)) + _reset(_Machine(folder / "reset", log), times)
 
     return run
 
 
-def _loses(share: Path, log: IO[str]) -> Counts:
+class _Machine:
+    """A machine over its boots: what stays from one to the next is its disk and its share."""
+
+    def __init__(self, folder: Path, log: IO[str]) -> None:
+        self.share = folder / "share"
+        self.share.mkdir(parents=True)
+        self.log = log
+        self._state = folder / "state"
+
+    def boot(
+        self, guest: Guest, command: list[str], meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None
+    ) -> int:
+        """Run ``command`` in a guest; return the lab's exit status."""
+        return guest.run(command, share=self.share, log=self.log, state=self._state, meanwhile=meanwhile)
+
+    def boot_to_reset(
+        self, guest: Guest, command: list[str], due: Callable[[], bool], more_seconds: float = 0.0
+    ) -> int:
+        """The same with a guest that is reset ``more_seconds`` after it is ``due``."""
+
+        def reset(lab: subprocess.Popen[bytes]) -> None:
+            while not due():
+                if lab.poll() is not None:
+                    return
+                time.sleep(_LOOK_SECONDS)
+            time.sleep(more_seconds)
+            lab.send_signal(signal.SIGUSR1)
+
+        return self.boot(guest, command, reset)
+
+
+def _lose(machine: _Machine) -> Counts:
     """Reset a guest, and see that what it synced is there, and nothing else whole."""
-    share.mkdir()
-    state = share / "state"
-    status = _run_until(_BARE, ["sh", "-c", _WRITE], share, log, state, (share / "written").exists)
+    status = machine.boot_to_reset(_BARE, ["sh", "-c", _WRITE], (machine.share / "written").exists)
     if status != EXIT_RESET:
         return failure(f"the guest that was to lose something was not reset: {meaning(status)}")
-    if _BARE.run(["sh", "-c", _LOOK], share=share, log=log, state=state):
-        return failure("a reset lost what was synced, or kept all that was not")
+    if status := machine.boot(_BARE, ["sh", "-c", _LOOK]):
+        return failure(f"a reset lost what was synced, or kept all that was not: {meaning(status)}")
     return Counts(passed=1)
 
 
-def _reset(share: Path, log: IO[str], times: int) -> Counts:
+def _reset(machine: _Machine, times: int) -> Counts:
     """Reset a guest so many times; what each reset leaves is checked by the boot after it."""
-    share.mkdir()
     seed = os.environ.get("GRAFT_SEED") or str(random.randrange(2**32))
-    print(f"resets: GRAFT_SEED={seed}", file=log, flush=True)
+    print(f"resets: GRAFT_SEED={seed}", file=machine.log, flush=True)
     chance = random.Random(seed)
+    work = ["python3", "-m", "service.resets", seed]
     for number in range(times):
-        enough = record.acknowledged(share) + chance.randint(*_CHANGES)
-        status = _run_until(
-            _GUEST,
-            _work(seed),
-            share,
-            log,
-            share / "state",
-            lambda enough=enough: record.acknowledged(share) >= enough,  # type: ignore[misc]
-            chance.uniform(0.0, _MORE_SECONDS),
-        )
+        enough = record.acknowledged(machine.share) + chance.randint(*_CHANGES)
+        due = partial(_has_acknowledged, machine.share, enough)
+        status = machine.boot_to_reset(_GUEST, work, due, chance.uniform(0.0, _MORE_SECONDS))
         if status != EXIT_RESET:
-            return Counts(passed=max(0, number - 1)) + failure(f"after {number} resets: {meaning(status)}")
-    if status := _GUEST.run([*_work(seed), "last"], share=share, log=log, state=share / "state"):
-        return Counts(passed=times - 1) + failure(f"after {times} resets: {meaning(status)}")
+            return _failed(number, status)
+    if status := machine.boot(_GUEST, [*work, "last"]):
+        return _failed(times, status)
     return Counts(passed=times)
 
 
-def _work(seed: str) -> list[str]:
-    return ["python3", "-m", "service.resets", seed]
+def _has_acknowledged(share: Path, enough: int) -> bool:
+    return record.acknowledged(share) >= enough
 
 
-def _run_until(
-    guest: Guest,
-    command: list[str],
-    share: Path,
-    log: IO[str],
-    state: Path,
-    due: Callable[[], bool],
-    more_seconds: float = 0.0,
-) -> int:
-    """Run ``command`` in a guest that is reset ``more_seconds`` after it is ``due``; return the lab's exit status."""
-
-    def reset(lab: subprocess.Popen[bytes]) -> None:
-        while not due():
-            if lab.poll() is not None:
-                return
-            time.sleep(_LOOK_SECONDS)
-        time.sleep(more_seconds)
-        lab.send_signal(signal.SIGUSR1)
-
-    return guest.run(command, share=share, log=log, state=state, meanwhile=reset)
+def _failed(number: int, status: int) -> Counts:
+    """The boot after so many resets was no good, so the last of them is not known to have left all in order."""
+    which = f"the boot after reset {number}" if number else "the first boot"
+    return Counts(passed=max(0, number - 1)) + failure(f"{which} failed: {meaning(status)}")

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from graft.v1 import common_pb2, namespace_pb2
@@ -84,7 +85,7 @@ def _register(stubs: Stubs) -> None:
 def _check(stubs: Stubs, clients: list[RecordedClient]) -> None:
     before = time.monotonic()
     for name in _NAMESPACES:
-        eventually(lambda name=name: _is_in_sync(stubs, name), f"the table of {name} is back", _SECONDS)  # type: ignore[misc]
+        eventually(partial(_is_in_sync, stubs, name), f"the table of {name} is back", _SECONDS)
     found = state_of(stubs, _NAMESPACES)
     on_their_way = [client for client in clients if client.pending is not None]
     pending = [client.pending for client in on_their_way]
@@ -95,8 +96,8 @@ def _check(stubs: Stubs, clients: list[RecordedClient]) -> None:
         for name in _NAMESPACES:
             assert table(kernel, name) == export(stubs, name)
     print(
-        f"{record.acknowledged(_SHARE)} acknowledged changes are there, and {done} of {len(pending)} that were on their "
-        f"way; {len(found)} resources in store and kernel; {time.monotonic() - before:.1f} s",
+        f"{record.acknowledged(_SHARE)} acknowledged changes are there, and {done} of {len(pending)} that were on"
+        f" their way; {len(found)} resources in store and kernel; {time.monotonic() - before:.1f} s",
         flush=True,
     )
 

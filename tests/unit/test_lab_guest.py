@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab's side of a guest's ports, its clock and its end, with a program in QEMU's place."""
 
+import signal
+import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,14 @@ control, out, err = port["lab.control"], port["lab.stdout"], port["lab.stderr"]
 """
 
 
-def play(folder: Path, script: str, *, timeout: float = 20) -> tuple[Outcome, dict[str, bytes]]:
+def play(
+    folder: Path,
+    script: str,
+    *,
+    timeout: float = 20,
+    state: socket.socket | None = None,
+    meanwhile: Callable[[Guest], None] = lambda _: None,
+) -> tuple[Outcome, dict[str, bytes]]:
     """Run a guest that does what ``script`` says; return what became of it and what it wrote."""
     player = folder / "player.py"
     player.write_text(PLAYER + script)
@@ -44,7 +54,9 @@ def play(folder: Path, script: str, *, timeout: float = 20) -> tuple[Outcome, di
         kvm=False,
         timeout=timeout,
         sinks={name: sink(name) for name in written},
+        state=state,
     )
+    meanwhile(guest)
     return guest.run(), written
 
 
@@ -94,6 +106,45 @@ time.sleep(60)
     assert "asked: sysrq w" in outcome.console
     assert written["lab.stdout"] == b"before"
     assert 1 <= outcome.seconds["off"] < 15
+
+
+def test_a_guest_is_reset_by_a_signal_without_a_moment_to_tidy_up(tmp_path: Path) -> None:
+    def reset(guest: Guest) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: guest.reset())
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+
+    outcome, written = play(
+        tmp_path,
+        f"""
+import signal
+signal.signal(signal.SIGTERM, lambda *_: open({str(tmp_path / "tidied")!r}, "w"))
+control.send(b"up\\nstart\\n"); out.send(b"before")
+time.sleep(60)
+""",
+        meanwhile=reset,
+    )
+    assert (outcome.reset, outcome.started, outcome.status, outcome.timed_out) == (True, True, None, False)
+    assert 1 <= outcome.seconds["off"] < 15
+    assert written["lab.stdout"] == b"before"
+    assert not (tmp_path / "tidied").exists()
+
+
+def test_the_state_disks_socket_is_qemus_alone(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    play(
+        tmp_path,
+        """
+handle = int(re.search(r"driver=nbd,node-name=state,server.type=fd,server.str=(\\d+)", words)[1])
+socket.socket(fileno=handle).sendall(b"disk")
+control.send(b"up\\nstart\\nexit 0\\nend\\n")
+time.sleep(60)
+""",
+        state=theirs,
+    )
+    ours.settimeout(10)
+    assert ours.recv(10) == b"disk"
+    assert ours.recv(10) == b""
+    ours.close()
 
 
 def test_a_boot_has_a_limit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@
 import pytest
 
 from lab.graftlab.guest import Outcome
-from lab.graftlab.verdict import EXIT_LAB, EXIT_SPLAT, EXIT_TIMEOUT, Retry, Verdict, judge
+from lab.graftlab.verdict import EXIT_LAB, EXIT_RESET, EXIT_SPLAT, EXIT_TIMEOUT, Retry, Verdict, judge
 
 OURS = ["[9] BUG: kernel NULL pointer dereference, address: 08", "[9] RIP: 0010:graft_bind+0x5/0x90 [graft]"]
 NOT_OURS = ["[9] BUG: kernel NULL pointer dereference, address: 08", "[9] RIP: 0010:inet_bind+0x5/0x90"]
@@ -55,6 +55,13 @@ def test_a_guest_that_never_came_up_is_a_failed_boot(console: list[str]) -> None
 def test_a_boot_that_our_code_broke_is_not_retried() -> None:
     verdict = _judge(console=OURS, up=False, started=False, status=None, ended=False)
     assert (verdict.status, verdict.retry) == (EXIT_SPLAT, Retry.NO)
+
+
+def test_a_reset_has_a_status_of_its_own_and_is_no_failed_boot() -> None:
+    for up in (True, False):
+        verdict = _judge(reset=True, up=up, started=up, status=None, ended=False)
+        assert (verdict.status, verdict.retry) == (EXIT_RESET, Retry.NO)
+    assert _judge(reset=True, status=None, ended=False, console=OURS).status == EXIT_SPLAT
 
 
 def test_a_timeout_shows_the_consoles_end() -> None:
