@@ -27,7 +27,7 @@ _GUEST = Guest(service=True, timeout=1200.0)
 _BARE = Guest()
 _LOOK_SECONDS = 0.05
 # Of each boot, so many changes are acknowledged before its reset, and then so many seconds pass at most.
-_CHANGES = (10, 120)
+_CHANGES = (10, 60)
 _MORE_SECONDS = 1.0
 
 # A file that is synced, a file that is not, and one whose new content is on the disk, but in its cache.
