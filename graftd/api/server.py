@@ -88,9 +88,9 @@ class Server:
         self._core = core
         self.grpc.add_generic_rpc_handlers((self.gate,))
         self._hub = hub
-        self._health = HealthService(SERVICES)
         standard = [service.full_name for file in _STANDARD for service in file.DESCRIPTOR.services_by_name.values()]
         named = [*SERVICES, *standard]
+        self._health = HealthService(named)
         server = self.gate
         namespace_pb2_grpc.add_NamespaceServiceServicer_to_server(NamespaceService(core), server)
         endpoint_pb2_grpc.add_EndpointServiceServicer_to_server(EndpointService(core), server)

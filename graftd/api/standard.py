@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pool
 
 from graft.grpc.health.v1 import health_pb2
+from graftd.api.described import Files
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -56,7 +56,7 @@ class ReflectionService:
     def __init__(self, messages: ModuleType, services: Iterable[str]) -> None:
         self._messages = messages
         self._services = sorted(services)
-        self._pool = descriptor_pool.Default()
+        self._files = Files()
 
     async def ServerReflectionInfo(self, requests: AsyncIterator[Any], call: Any) -> AsyncIterator[Any]:
         async for request in requests:
@@ -70,35 +70,18 @@ class ReflectionService:
                 for name in self._services:
                     response.list_services_response.service.add(name=name)
             case "file_by_filename":
-                self._file(response, self._pool.FindFileByName, request.file_by_filename)
+                self._file(response, self._files.named, request.file_by_filename)
             case "file_containing_symbol":
-                self._file(response, self._containing, request.file_containing_symbol)
+                self._file(response, self._files.containing, request.file_containing_symbol)
             case "all_extension_numbers_of_type":
                 response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
             case _:
                 response.error_response.error_code = grpc.StatusCode.NOT_FOUND.value[0]
                 response.error_response.error_message = "there is no such extension: graftd has none"
 
-    def _containing(self, symbol: str) -> Any:
-        """Raises KeyError."""
+    def _file(self, response: Any, find: Callable[[str], list[bytes]], name: str) -> None:
         try:
-            return self._pool.FindFileContainingSymbol(symbol)
-        except KeyError:  # not every pool goes by the names of methods
-            service, _, method = symbol.rpartition(".")
-            return self._pool.FindServiceByName(service).methods_by_name[method].containing_service.file
-
-    def _file(self, response: Any, find: Callable[[str], Any], name: str) -> None:
-        try:
-            first = find(name)
+            response.file_descriptor_response.file_descriptor_proto.extend(find(name))
         except KeyError:
             response.error_response.error_code = grpc.StatusCode.NOT_FOUND.value[0]
             response.error_response.error_message = f"there is no '{name}' here"
-            return
-        seen: dict[str, Any] = {}
-        waiting = [first]
-        while waiting:
-            file = waiting.pop()
-            if file.name not in seen:
-                seen[file.name] = file
-                waiting += file.dependencies
-        response.file_descriptor_response.file_descriptor_proto.extend(file.serialized_pb for file in seen.values())

@@ -33,7 +33,7 @@ def graftd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graftd]:
 def test_health(graftd: Graftd) -> None:
     with grpc.insecure_channel(graftd.target) as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        for name in ("", *_OWN):
+        for name in ("", *_OWN, *_STANDARD):
             answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as caught:
@@ -66,6 +66,8 @@ def test_reflection(graftd: Graftd) -> None:
             assert answer.original_request.file_by_filename == "graft/v1/endpoint.proto"
             for wrong in ({"file_by_filename": "graft/v1/none.proto"}, {"file_containing_symbol": "graft.v1.None"}):
                 assert ask(**wrong).error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+            for name in ("ErrorInfo", "BadRequest"):  # as they are named where they come with an error
+                assert ask(file_containing_symbol=f"google.rpc.{name}").file_descriptor_response.file_descriptor_proto
             answer = ask(all_extension_numbers_of_type="graft.v1.Endpoint")
             assert not answer.all_extension_numbers_response.extension_number
 
