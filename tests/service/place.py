@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
+import graftcli.main
+import ip_graft.main
 from service.units import journal
 
 HOST, PEER = "10.9.0.1", "10.9.0.2"
@@ -24,12 +29,28 @@ def run(*words: object, check: bool = True) -> str:
     return done.stdout
 
 
-def graftcli(*words: object, check: bool = True) -> str:
-    return run("graftcli", *words, check=check)
+def cli(line: str) -> str:
+    """What a command line of graftcli prints; one that fails fails the test."""
+    status, said = cli_outcome(line)
+    assert status == 0, f"graftcli {line}: status {status}: {said}\n{journal()}"
+    return said
 
 
-def graftcli_json(*words: object) -> Any:
-    return json.loads(graftcli(*words, "-o", "json"))
+def cli_json(line: str) -> Any:
+    return json.loads(cli(f"{line} -o json"))
+
+
+def cli_outcome(line: str) -> tuple[int, str]:
+    """The exit status of a command line of graftcli, and what it printed."""
+    return _carried_out(graftcli.main.run, line)
+
+
+def _carried_out(command: Callable[[list[str]], int], line: str) -> tuple[int, str]:
+    """In this process, for most of a command is Python's start and its imports."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = command(shlex.split(line))
+    return status, out.getvalue() or err.getvalue()
 
 
 def status_of(*words: object) -> tuple[int, str]:
@@ -43,15 +64,22 @@ def status_of(*words: object) -> tuple[int, str]:
 def kernel(namespace: str) -> dict[str, list[Any]]:
     """A table as the module has it, read without graftd."""
     return {
-        "endpoints": json.loads(run("ip-graft", "--json", "-n", namespace, "show")),
-        "rules": json.loads(run("ip-graft", "--json", "-n", namespace, "rule", "show")),
-        "acl": json.loads(run("ip-graft", "--json", "-n", namespace, "acl", "show")),
+        "endpoints": _shown(namespace, "show"),
+        "rules": _shown(namespace, "rule show"),
+        "acl": _shown(namespace, "acl show"),
     }
 
 
 def names(namespace: str) -> list[str]:
     """The endpoints that the module has."""
-    return sorted(one["name"] for one in kernel(namespace)["endpoints"])
+    return sorted(one["name"] for one in _shown(namespace, "show"))
+
+
+def _shown(namespace: str, command: str) -> list[Any]:
+    status, said = _carried_out(ip_graft.main.run, f"--json -n {namespace} {command}")
+    assert status == 0, f"ip-graft {command}: status {status}: {said}"
+    shown: list[Any] = json.loads(said)
+    return shown
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -92,4 +120,4 @@ class Place:
                 run("ip", "netns", "delete", name)
         run("ip", "link", "delete", "to-peer", check=False)
         for name in ("web", "peer"):
-            graftcli("delete-namespace", name, "--force", check=False)
+            cli_outcome(f"delete-namespace {name} --force")

@@ -24,7 +24,7 @@ from graft.v1 import namespace_pb2
 from graftd.kernel import Client as Kernel
 from integration.workload import Client, Stubs, check, check_kernel, state_of
 from service.equal import export, table
-from service.place import graftcli, run
+from service.place import cli_outcome, run
 from service.units import SERVICE, pid, systemctl
 
 _NAMESPACES = [f"crash{number}" for number in range(3)]
@@ -59,7 +59,7 @@ def _registered() -> Iterator[None]:
             )
     yield
     for name in _NAMESPACES:
-        graftcli("delete-namespace", name, "--force", "--yes", check=False)
+        cli_outcome(f"delete-namespace {name} --force --yes")
         run("ip", "netns", "delete", name)
 
 

@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""graftcli doctor names the cause of each prepared fault, and nothing where there is none.
-
-Commands are carried out in this process where they can be: most of one is its imports.
-"""
+"""graftcli doctor names the cause of each prepared fault, and nothing where there is none."""
 
 from __future__ import annotations
 
-import io
 import json
-import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from graftcli import exits, main
+from graftcli import exits
 from graftd.kernel import Client as Kernel
-from service.place import HOST, Place, eventually, run, status_of
-from service.units import SERVICE, SOCKETS, journal, systemctl
+from service.place import HOST, Place, cli, cli_json, cli_outcome, eventually, run, status_of
+from service.units import SERVICE, SOCKETS, systemctl
 
 _FREE = "10.9.0.99"  # no address of the host's
 _SERVE = "import socket, time; server = socket.create_server(('', 80)); time.sleep(1000)"
@@ -42,22 +37,8 @@ class Diagnosis(NamedTuple):
         return next(f"{one['subject']}: {one['cause']}" for one in self.found if one["code"] == code)
 
 
-def cli(line: str) -> str:
-    """What a command line of graftcli prints."""
-    status, said = _carry_out(line)
-    assert status == 0, f"graftcli {line}: status {status}: {said}\n{journal()}"
-    return said
-
-
-def _carry_out(line: str) -> tuple[int, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        status = main.run(shlex.split(line))
-    return status, out.getvalue() or err.getvalue()
-
-
 def doctor(words: str = "web") -> Diagnosis:
-    status, said = _carry_out(f"doctor {words} -o json")
+    status, said = cli_outcome(f"doctor {words} -o json")
     assert status in (exits.DONE, exits.FAULTY), said
     return Diagnosis(status, json.loads(said))
 
@@ -212,7 +193,7 @@ def test_a_namespace_that_is_not_there_and_what_is_aimed_at_it() -> None:
 
 def test_a_program_that_is_grafted() -> None:
     with program("graft", "--", "python3", "-c", _SERVE) as pid:
-        eventually(lambda: bool(json.loads(cli("-n web list-sockets -o json"))), "it is grafted")
+        eventually(lambda: bool(cli_json("-n web list-sockets")), "it is grafted")
         diagnosis = doctor(f"web --pid {pid}")
     assert (diagnosis.status, diagnosis.codes) == (exits.DONE, ["no-events"])
 

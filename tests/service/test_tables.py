@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.place import HOST, Place, eventually, graftcli, graftcli_json, kernel, names, run, status_of
+from service.place import HOST, Place, cli, cli_json, eventually, kernel, names, run, status_of
 from service.units import SERVICE, systemctl
 
 
@@ -22,24 +22,25 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture
 def web(place: Place) -> Place:
-    graftcli("add-namespace", "web", "--netns", "web")
-    graftcli("-n", "web", "add", "ep-http", "type", "ipv4", "addr", HOST, "port", 80)
+    cli("add-namespace web --netns web")
+    cli(f"-n web add ep-http type ipv4 addr {HOST} port 80")
     return place
 
 
 def test_the_published_grammar_and_list_endpoints(web: Place) -> None:
-    graftcli("-n", "web", "add", "ep-any", "type", "ipv4", "addr", HOST, "port", "any")
-    listed = graftcli("-n", "web", "list-endpoints")
+    """As a shell runs it."""
+    run("graftcli", "-n", "web", "add", "ep-any", "type", "ipv4", "addr", HOST, "port", "any")
+    listed = run("graftcli", "-n", "web", "list-endpoints")
     assert "ep-http" in listed
     assert HOST in listed
     assert names("web") == ["ep-any", "ep-http"]
-    graftcli("-n", "web", "del", "ep-any")
+    run("graftcli", "-n", "web", "del", "ep-any")
     assert names("web") == ["ep-http"]
 
 
 def test_another_target_namespace(web: Place) -> None:
-    graftcli("add-namespace", "peer", "--netns", "peer")
-    graftcli("-n", "web", "add", "ep-peer", "type", "ipv4", "addr", "10.9.0.2", "port", 8080, "netns", "peer")
+    cli("add-namespace peer --netns peer")
+    cli("-n web add ep-peer type ipv4 addr 10.9.0.2 port 8080 netns peer")
     (found,) = (one for one in kernel("web")["endpoints"] if one["name"] == "ep-peer")
     (other,) = (one for one in kernel("web")["endpoints"] if one["name"] == "ep-http")
     assert found != other
@@ -54,20 +55,20 @@ def test_another_target_namespace(web: Place) -> None:
 
 
 def test_apply_diff_and_export_are_of_one_mind(web: Place, tmp_path: Path) -> None:
-    graftcli("-n", "web", "add-rule", "--direction", "ingress", "--port", 80, "--endpoint", "ep-http")
-    graftcli("-n", "web", "add-rule", "--direction", "egress", "--network", "10.9.0.0/24", "--deny")
-    graftcli("-n", "web", "add-acl-rule", "--allow", "--endpoint", "ep-http", "--uid", 0)
+    cli("-n web add-rule --direction ingress --port 80 --endpoint ep-http")
+    cli("-n web add-rule --direction egress --network 10.9.0.0/24 --deny")
+    cli("-n web add-acl-rule --allow --endpoint ep-http --uid 0")
     file = tmp_path / "web.yaml"
-    file.write_text(graftcli("export", "web"))
+    file.write_text(cli("export web"))
     assert status_of("graftcli", "diff", "-f", str(file)) == (0, "")
     before = kernel("web")
-    graftcli("apply", "-f", file)
+    cli(f"apply -f {file}")
     assert kernel("web") == before
     file.write_text(file.read_text().replace("ep-http", "ep-other"))
     status, said = status_of("graftcli", "diff", "-f", str(file))
     assert status == 7, said
     assert kernel("web") == before
-    graftcli("apply", "-f", file)
+    cli(f"apply -f {file}")
     assert names("web") == ["ep-other"]
     assert status_of("graftcli", "diff", "-f", str(file))[0] == 0
     assert "ep-other" in str(kernel("web")["rules"])
@@ -86,7 +87,7 @@ def test_what_was_changed_while_it_was_down_is_repaired_and_told(web: Place) -> 
     run("ip-graft", "-n", "web", "add", "ep-foreign", "type", "ipv4", "addr", HOST, "port", 81)
     systemctl("start", "graftd.socket", "graftd-admin.socket", "graftd-read-only.socket", SERVICE)
     assert names("web") == ["ep-http"]
-    assert graftcli_json("status")["reconcile"]["repaired"] >= 2
+    assert cli_json("status")["reconcile"]["repaired"] >= 2
 
 
 def test_a_restart_sends_nothing_to_a_table_that_is_equal(web: Place) -> None:
@@ -95,18 +96,18 @@ def test_a_restart_sends_nothing_to_a_table_that_is_equal(web: Place) -> None:
 
     before = generation()
     systemctl("restart", SERVICE)
-    assert graftcli_json("status")["reconcile"]["repaired"] == 0
+    assert cli_json("status")["reconcile"]["repaired"] == 0
     assert generation() == before
 
 
 def test_a_namespace_that_goes_is_absent_and_its_table_returns(web: Place) -> None:
     def state() -> str:
-        return str(graftcli_json("show-namespace", "web")["state"])
+        return str(cli_json("show-namespace web")["state"])
 
     assert state() == "present"
     run("ip", "netns", "delete", "web")
     eventually(lambda: state() == "absent", "the namespace is absent")
-    graftcli("-n", "web", "add", "ep-late", "type", "ipv4", "addr", HOST, "port", 81)
+    cli(f"-n web add ep-late type ipv4 addr {HOST} port 81")
     run("ip", "netns", "add", "web")
     eventually(lambda: names("web") == ["ep-http", "ep-late"], "the table is back")
     assert state() == "present"
@@ -119,26 +120,26 @@ def test_the_namespace_of_a_process(place: Place) -> None:
             lambda: Path(f"/proc/{program.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink(),
             "the process has a namespace of its own",
         )
-        graftcli("add-namespace", "proc", "--pid", program.pid)
-        graftcli("-n", "proc", "add", "ep", "type", "ipv4", "addr", HOST, "port", 80)
+        cli(f"add-namespace proc --pid {program.pid}")
+        cli(f"-n proc add ep type ipv4 addr {HOST} port 80")
         assert names(str(program.pid)) == ["ep"]
     finally:
         program.kill()
         program.wait()
-    eventually(lambda: graftcli_json("show-namespace", "proc")["state"] == "absent", "the namespace went with it")
-    graftcli("delete-namespace", "proc", "--force")
+    eventually(lambda: cli_json("show-namespace proc")["state"] == "absent", "the namespace went with it")
+    cli("delete-namespace proc --force")
 
 
 def test_the_module_goes_and_comes(web: Place) -> None:
     run("modprobe", "-r", "graft")
-    eventually(lambda: graftcli_json("status")["state"] == "degraded", "graftd knows that the module is gone")
-    assert "ep-http" in graftcli("-n", "web", "list-endpoints")
+    eventually(lambda: cli_json("status")["state"] == "degraded", "graftd knows that the module is gone")
+    assert "ep-http" in cli("-n web list-endpoints")
     status, said = status_of("graftcli", "-n", "web", "add", "x", "type", "ipv4", "addr", HOST, "port", 1)
     assert status == 6, said
     assert "modprobe graft" in said
     run("modprobe", "graft")
     eventually(lambda: names("web") == ["ep-http"], "the table is back")
-    eventually(lambda: graftcli_json("status")["state"] == "ready", "all is well")
+    eventually(lambda: cli_json("status")["state"] == "ready", "all is well")
 
 
 def test_import_adopts_and_touches_nothing(place: Place) -> None:
@@ -151,27 +152,27 @@ def test_import_adopts_and_touches_nothing(place: Place) -> None:
     status, said = status_of("graftcli", "add-namespace", "web", "--netns", "web")
     assert status != 0
     assert "import" in said
-    graftcli("import", "web", "--netns", "web")
+    cli("import web --netns web")
     assert kernel("web") == before
     assert names("web") == ["ep-old"]
-    assert len(graftcli_json("-n", "web", "list-rules")) == 1
+    assert len(cli_json("-n web list-rules")) == 1
 
 
 def test_freeze_and_unfreeze(web: Place) -> None:
-    graftcli("-n", "web", "add-rule", "--direction", "ingress", "--port", 80, "--endpoint", "ep-http")
+    cli("-n web add-rule --direction ingress --port 80 --endpoint ep-http")
     bind = ("ip", "netns", "exec", "web", "graft", "--", "python3", "-c", _BIND)
     assert status_of(*bind) == (0, "")
-    graftcli("freeze", "web", "--reason", "an incident")
+    cli("freeze web --reason 'an incident'")
     status, said = status_of(*bind)
     assert status != 0
     assert "PermissionError" in said
     systemctl("restart", SERVICE)
     assert status_of(*bind)[0] != 0
-    graftcli("unfreeze", "web")
+    cli("unfreeze web")
     assert status_of(*bind) == (0, "")
-    graftcli("freeze", "--all")
+    cli("freeze --all")
     assert status_of(*bind)[0] != 0
-    graftcli("unfreeze", "--all")
+    cli("unfreeze --all")
     assert status_of(*bind) == (0, "")
 
 
@@ -180,8 +181,8 @@ _BIND = "import socket; s = socket.socket(); s.bind(('', 80)); s.listen(); asser
 
 def test_backup_and_restore(web: Place, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    graftcli("backup", copy)
-    graftcli("-n", "web", "del", "ep-http")
-    graftcli("-n", "web", "add", "ep-new", "type", "ipv4", "addr", HOST, "port", 81)
-    graftcli("restore", copy, "--yes")
+    cli(f"backup {copy}")
+    cli("-n web del ep-http")
+    cli(f"-n web add ep-new type ipv4 addr {HOST} port 81")
+    cli(f"restore {copy} --yes")
     assert names("web") == ["ep-http"]

@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from service.place import HOST, PEER, Place, eventually, graftcli, graftcli_json, run, status_of
+from service.place import HOST, PEER, Place, cli, cli_json, eventually, run, status_of
 from service.units import SERVICE, SOCKETS, pid, systemctl
 
 _SECONDS = 12
@@ -43,13 +43,13 @@ _CONNECT = f"import socket; s = socket.create_connection(('{PEER}', 7), 10); pri
 @pytest.fixture
 def place() -> Iterator[Place]:
     made = Place()
-    graftcli("add-namespace", "web", "--netns", "web")
-    graftcli("-n", "web", "add", "ep-iperf", "type", "ipv4", "addr", HOST, "port", 5201)
-    graftcli("-n", "web", "add", "ep-out", "type", "ipv4", "addr", HOST, "port", "any")
-    graftcli("-n", "web", "add", "ep-digest", "type", "ipv4", "addr", HOST, "port", 5202)
-    graftcli("-n", "web", "add-rule", "--direction", "ingress", "--port", 5201, "--endpoint", "ep-iperf")
-    graftcli("-n", "web", "add-rule", "--direction", "ingress", "--port", 5202, "--endpoint", "ep-digest")
-    graftcli("-n", "web", "add-rule", "--direction", "egress", "--network", f"{PEER}/32", "--endpoint", "ep-out")
+    cli("add-namespace web --netns web")
+    cli(f"-n web add ep-iperf type ipv4 addr {HOST} port 5201")
+    cli(f"-n web add ep-out type ipv4 addr {HOST} port any")
+    cli(f"-n web add ep-digest type ipv4 addr {HOST} port 5202")
+    cli("-n web add-rule --direction ingress --port 5201 --endpoint ep-iperf")
+    cli("-n web add-rule --direction ingress --port 5202 --endpoint ep-digest")
+    cli(f"-n web add-rule --direction egress --network {PEER}/32 --endpoint ep-out")
     yield made
     made.close()
 
@@ -86,7 +86,7 @@ def test_not_a_byte_is_lost_while_graftd_is_restarted_killed_and_down(place: Pla
     sent, here, there = sender.stdout.read().split()
     assert int(sent) > 2**20
     assert here == there
-    assert graftcli_json("status")["reconcile"]["repaired"] == 0
+    assert cli_json("status")["reconcile"]["repaired"] == 0
 
 
 def test_live_sockets_are_listed_watched_and_ended(place: Place) -> None:
@@ -94,17 +94,17 @@ def test_live_sockets_are_listed_watched_and_ended(place: Place) -> None:
         ["graftcli", "watch", "--sockets", "-n", "web"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        time.sleep(3)
+        eventually(lambda: cli_json("status")["watchers"] == 1, "graftcli watches")
         server = place.start("web", "graft", "--", "python3", "-c", _ACCEPT)
         eventually(lambda: _listening("", 5201), "the server listens on the host's stack")
-        eventually(lambda: bool(graftcli_json("-n", "web", "list-sockets")), "the socket is listed")
-        (found,) = graftcli_json("-n", "web", "list-sockets")
+        eventually(lambda: bool(cli_json("-n web list-sockets")), "the socket is listed")
+        (found,) = cli_json("-n web list-sockets")
         assert found["endpoint"] == "ep-iperf"
-        assert graftcli_json("-n", "web", "show-endpoint", "ep-iperf")["counters"]["active"] == 1
+        assert cli_json("-n web show-endpoint ep-iperf")["counters"]["active"] == 1
         assert status_of("graftcli", "-n", "web", "abort-sockets", "--endpoint", "ep-iperf", "--yes")[0] == 0
         assert server.wait(60) != 0  # its accept fails
         assert not _listening("", 5201)
-        eventually(lambda: not graftcli_json("-n", "web", "list-sockets"), "the socket went with its program")
+        eventually(lambda: not cli_json("-n web list-sockets"), "the socket went with its program")
     finally:
         watch.send_signal(signal.SIGINT)
         said = watch.communicate(timeout=30)[0]
@@ -115,5 +115,5 @@ def test_live_sockets_are_listed_watched_and_ended(place: Place) -> None:
 def test_an_endpoint_is_deleted_with_its_sockets(place: Place) -> None:
     place.start("web", "graft", "--", "iperf3", "-s")
     eventually(lambda: _listening("", 5201), "iperf3 listens on the host's stack")
-    graftcli("-n", "web", "delete-endpoint", "ep-iperf", "--abort-sockets")
+    cli("-n web delete-endpoint ep-iperf --abort-sockets")
     eventually(lambda: not _listening("", 5201), "its socket is gone")
