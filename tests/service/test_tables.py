@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.place import HOST, Place, cli, cli_json, eventually, kernel, names, run, status_of
+from service.place import HOST, Place, cli, cli_json, cli_outcome, eventually, kernel, names, run, status_of
 from service.units import SERVICE, systemctl
 
 
@@ -44,7 +44,7 @@ def test_another_target_namespace(web: Place) -> None:
     (found,) = (one for one in kernel("web")["endpoints"] if one["name"] == "ep-peer")
     (other,) = (one for one in kernel("web")["endpoints"] if one["name"] == "ep-http")
     assert found != other
-    status, said = status_of("graftcli", "delete-namespace", "peer")
+    status, said = cli_outcome("delete-namespace peer")
     assert status != 0
     assert "'ep-peer' of 'web'" in said
     # The target goes, and comes back.
@@ -60,7 +60,7 @@ def test_apply_diff_and_export_are_of_one_mind(web: Place, tmp_path: Path) -> No
     cli("-n web add-acl-rule --allow --endpoint ep-http --uid 0")
     file = tmp_path / "web.yaml"
     file.write_text(cli("export web"))
-    assert status_of("graftcli", "diff", "-f", str(file)) == (0, "")
+    assert cli_outcome(f"diff -f {file}") == (0, "")
     before = kernel("web")
     cli(f"apply -f {file}")
     assert kernel("web") == before
@@ -70,7 +70,7 @@ def test_apply_diff_and_export_are_of_one_mind(web: Place, tmp_path: Path) -> No
     assert kernel("web") == before
     cli(f"apply -f {file}")
     assert names("web") == ["ep-other"]
-    assert status_of("graftcli", "diff", "-f", str(file))[0] == 0
+    assert cli_outcome(f"diff -f {file}") == (0, "")
     assert "ep-other" in str(kernel("web")["rules"])
 
 
@@ -134,7 +134,7 @@ def test_the_module_goes_and_comes(web: Place) -> None:
     run("modprobe", "-r", "graft")
     eventually(lambda: cli_json("status")["state"] == "degraded", "graftd knows that the module is gone")
     assert "ep-http" in cli("-n web list-endpoints")
-    status, said = status_of("graftcli", "-n", "web", "add", "x", "type", "ipv4", "addr", HOST, "port", 1)
+    status, said = cli_outcome(f"-n web add x type ipv4 addr {HOST} port 1")
     assert status == 6, said
     assert "modprobe graft" in said
     run("modprobe", "graft")
@@ -149,7 +149,7 @@ def test_import_adopts_and_touches_nothing(place: Place) -> None:
     systemctl("start", "graftd.socket", "graftd-admin.socket", "graftd-read-only.socket", SERVICE)
     before = kernel("web")
     assert before["endpoints"], "graftd wiped what it did not know"
-    status, said = status_of("graftcli", "add-namespace", "web", "--netns", "web")
+    status, said = cli_outcome("add-namespace web --netns web")
     assert status != 0
     assert "import" in said
     cli("import web --netns web")
