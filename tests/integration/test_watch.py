@@ -7,7 +7,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from integration.workload import Client
 _NAMESPACES = ["ns0", "ns1"]
 _CLIENTS = 4
 _ROUND_SECONDS = 1.2
+_ROUND_MOVES = 6  # a round goes on until there were so many
 
 
 @pytest.fixture
@@ -51,13 +52,13 @@ def test_replicas_are_equal(graftd: Graftd) -> None:
     for number, end in enumerate((None, graftd.kill, graftd.stop, None)):
         late = Replica(graftd.target, random.Random(f"{seed} r{number}"), _NAMESPACES[number % 2])
         replicas.append(late)
-        _round(graftd.target, clients, late, partial(_move_about, moved, random.Random(f"{seed} m{number}")), end)
+        _round(graftd.target, clients, late, moved, chance=random.Random(f"{seed} m{number}"), end=end)
         if end is not None:
             graftd.start()
     with Api(graftd.target) as api:
         last = api.status().store.revision
     assert last > 100
-    assert len(moved) > 20
+    assert len(moved) >= 4 * _ROUND_MOVES
     for replica in replicas:
         eventually(partial(_has_arrived, replica, last))
         replica.stop()
@@ -69,17 +70,18 @@ def test_replicas_are_equal(graftd: Graftd) -> None:
 
 
 def _round(
-    target: str, clients: list[Client], late: Replica, move: Callable[[str, threading.Event], None], end: Any
+    target: str, clients: list[Client], late: Replica, moved: list[str], *, chance: random.Random, end: Any
 ) -> None:
     """Changes for a while, with a replica that begins in the middle; then graftd ends, or it does not."""
-    stop = threading.Event()
+    stop, enough = threading.Event(), len(moved) + _ROUND_MOVES
     work = [threading.Thread(target=client.run, args=(target, stop)) for client in clients]
-    work.append(threading.Thread(target=move, args=(target, stop)))
+    work.append(threading.Thread(target=_move_about, args=(moved, chance, target, stop)))
     for thread in work:
         thread.start()
     time.sleep(_ROUND_SECONDS / 2)
     late.start()
     time.sleep(_ROUND_SECONDS / 2)
+    eventually(lambda: len(moved) >= enough, 60)
     if end is not None:
         end()
     stop.set()
