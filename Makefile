@@ -7,6 +7,8 @@ PYTHON ?= python3
 PYTHON_DIR ?= /usr/lib/python3/dist-packages
 TESTS_DIR ?= /usr/lib/graft/tests
 UNIT_DIR ?= /usr/lib/systemd/system
+# Empty where who installs a package compiles its Python.
+COMPILE ?= yes
 GRPC_PYTHON_PLUGIN ?= /usr/bin/grpc_python_plugin
 CFLAGS ?= -O2 -g -Wall -Wextra -Werror
 # Running the project leaves nothing behind in its folders.
@@ -70,16 +72,19 @@ install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for t
 	cp -r $(python_packages) $(python_dir)/
 	protoc -I proto --python_out=$(python_dir) --grpc_python_out=$(python_dir) \
 		--plugin=protoc-gen-grpc_python=$(GRPC_PYTHON_PLUGIN) $(protos)
-	$(PYTHON) -m compileall -q --invalidation-mode checked-hash -s "$(DESTDIR)" \
-		$(addprefix $(python_dir)/,$(notdir $(python_packages)) graft)
+	$(if $(COMPILE),$(PYTHON) -m compileall -q --invalidation-mode checked-hash -s "$(DESTDIR)" \
+		$(addprefix $(python_dir)/,$(notdir $(python_packages)) graft))
 	install -D clients/cli/ip-graft $(DESTDIR)/usr/sbin/ip-graft
 	install -D packaging/bin/graftd $(DESTDIR)/usr/sbin/graftd
 	install -D packaging/bin/graftcli $(DESTDIR)/usr/bin/graftcli
 	# What an administrator wrote stays.
 	test -e $(DESTDIR)/etc/graftd/graftd.toml || \
-		install -D -m 640 packaging/graftd.toml $(DESTDIR)/etc/graftd/graftd.toml
+		install -D -m 644 packaging/graftd.toml $(DESTDIR)/etc/graftd/graftd.toml
 	install -d $(DESTDIR)$(UNIT_DIR)
-	install -m 644 packaging/systemd/* $(DESTDIR)$(UNIT_DIR)/
+	install -m 644 packaging/systemd/*.service packaging/systemd/*.socket $(DESTDIR)$(UNIT_DIR)/
+	for kind in sysusers.d tmpfiles.d modules-load.d; do \
+		install -D -m 644 -t $(DESTDIR)/usr/lib/$$kind packaging/systemd/$$kind/*; \
+	done
 	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
 
 .PHONY: install-tests
