@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The units: what a boot brings up, and what systemd's commands do to it."""
 
+import grp
 import os
 import signal
 import socket
@@ -61,7 +62,9 @@ def test_systemd_waits_for_the_service_and_watches_it() -> None:
 def test_the_sockets_are_there_with_their_modes() -> None:
     found = {path.name: path.stat() for path in RUN.iterdir() if path.is_socket()}
     assert {name: stat.S_IMODE(status.st_mode) for name, status in found.items()} == MODES
-    assert {(status.st_uid, status.st_gid) for status in found.values()} == {(0, 0)}
+    groups = {name: grp.getgrgid(status.st_gid).gr_name for name, status in found.items()}
+    assert groups == {"admin.sock": "root", "graftd.sock": "graftd", "read-only.sock": "root"}
+    assert {status.st_uid for status in found.values()} == {0}
 
 
 def test_the_service_has_the_sockets_that_systemd_made() -> None:

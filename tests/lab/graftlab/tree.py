@@ -19,10 +19,12 @@ from .progress import Progress
 # What 'make install' reads, whole folders and C programs; a change elsewhere installs nothing anew.
 _INSTALLED_FROM = ("Makefile", "pyproject.toml", "proto", "graftd", "clients", "packaging", "kmod/uapi")
 _PROGRAMS_FROM = ("tests/guest", "tests/bench")
-# Then units are enabled, those that the service's own unit names as well.
+# Then its user is made, and units are enabled, those that the service's own unit names as well.
 _INSTALL = """
 make -C /mnt/tree DESTDIR=/mnt/stage install install-tests
 if [ -e /mnt/stage/usr/lib/systemd/system/graftd.service ]; then
+    cp -a /etc/passwd /etc/group /etc/shadow /etc/gshadow /mnt/stage/etc/
+    systemd-sysusers --root=/mnt/stage
     systemctl --root=/mnt/stage enable graftd.service
 fi
 """
