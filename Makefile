@@ -53,6 +53,10 @@ bench-service: prepare ## graftd alone, the kernel played: times and memory besi
 soak: ## the long forms of the stress, crash and reset tests
 	@$(driver) matrix soak-integration soak-service soak-resets soak-6.12 soak-debug
 
+.PHONY: packages
+packages: ## build/packages/*.deb and *.rpm; FORMAT=deb or rpm for one kind
+	@PYTHONPATH=packaging:tests $(PYTHON) -m builder $(FORMAT)
+
 .PHONY: prepare
 prepare: ## install what the commands above need, and nothing else
 	@tests/prepare

@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""'make packages': build/packages/*.deb."""
+"""'make packages': build/packages/*.deb and *.rpm. Arguments: which of 'deb' and 'rpm', both if there is none."""
 
 from __future__ import annotations
 
 import sys
 
-from builder import deb
+from builder import deb, rpm
 from builder.source import Source
 from builder.workshop import Workshop
 from lab.graftlab.errors import LabError
 
 
+_FORMATS = {"deb": deb.build, "rpm": rpm.build}
+
+
 def main() -> int:
-    """Build every package; return the exit status."""
+    """Build packages; return the exit status."""
+    wanted = sys.argv[1:] or list(_FORMATS)
+    if unknown := [name for name in wanted if name not in _FORMATS]:
+        print(f"packages: there is no format '{unknown[0]}': expected {' or '.join(_FORMATS)}", file=sys.stderr)
+        return 2
     try:
-        deb.build(Workshop(), Source.of_checkout())
+        workshop, source = Workshop(), Source.of_checkout()
+        for name in wanted:
+            _FORMATS[name](workshop, source)
     except LabError as error:
         print("packages:", error.message, error.hint, file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ from pathlib import Path
 from lab.graftlab.tree import Tree
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+_MAINTAINER = re.compile(r"^Maintainer: (.*)$", re.MULTILINE)
 _VERSION = re.compile(r'^__version__ = "(.*)"$', re.MULTILINE)
 
 
@@ -29,6 +30,13 @@ class Source:
         git = ["git", "-c", "safe.directory=*", "-C", str(CHECKOUT), "log", "-1", "--format=%ct"]
         epoch = subprocess.run(git, capture_output=True, text=True, check=True).stdout
         return cls(found[1], int(epoch))
+
+    @property
+    def maintainer(self) -> str:
+        """Who looks after the packages, as packaging/deb/control says."""
+        found = _MAINTAINER.search(self.read("packaging/deb/control"))
+        assert found is not None, "packaging/deb/control has no Maintainer"
+        return found[1]
 
     @property
     def date(self) -> str:
