@@ -55,7 +55,7 @@ soak: ## the long forms of the stress, crash and reset tests
 
 .PHONY: packages
 packages: ## build/packages/*.deb and *.rpm; FORMAT=deb or rpm for one kind
-	@PYTHONPATH=packaging:tests $(PYTHON) -m builder $(FORMAT)
+	@$(driver) packages $(FORMAT)
 
 .PHONY: prepare
 prepare: ## install what the commands above need, and nothing else

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import sys
 
-from builder import deb, rpm
-from builder.source import Source
-from builder.workshop import Workshop
 from lab.graftlab.errors import LabError
-
+from packages import deb, rpm
+from packages.source import Source
+from packages.workshop import Workshop
 
 _FORMATS = {"deb": deb.build, "rpm": rpm.build}
 

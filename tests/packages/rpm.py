@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packages for the rpm family, built with Debian's rpmbuild: one set for each distribution, since the folder of Python's
-packages has its version in its name.
+"""Packages for the rpm family, built with Debian's rpmbuild.
+
+There is one set for each distribution, since the folder of Python's packages has its version in its name.
 """
 
 from __future__ import annotations
 
 import time
 
-from builder.source import Source
-from builder.workshop import Workshop
+from packages.source import Source
+from packages.workshop import Job, Workshop
 
-RELEASE = "trixie"
-PACKAGES = (
+_RELEASE = "trixie"
+_PACKAGES = (
     *("rpm", "rpmlint", "elfutils", "debugedit", "gcc", "libc6-dev", "make", "file"),
     *("python3", "libprotobuf-dev", "protobuf-compiler", "protobuf-compiler-grpc"),
 )
 # What %dist and python3_version are there.
-DISTRIBUTIONS = {"fc43": "3.14", "el10": "3.12"}
+_DISTRIBUTIONS = {"fc43": "3.14", "el10": "3.12"}
 _BUILD = """
 mkdir -p SOURCES graft-{version}
 cp -r tree/. graft-{version}
@@ -36,6 +37,7 @@ def build(workshop: Workshop, source: Source) -> None:
     day = time.strftime("%a %b %d %Y", time.gmtime(source.epoch))
     spec = source.read("packaging/rpm/graft.spec").replace("@VERSION@", source.version)
     spec += f"\n%changelog\n* {day} {source.maintainer} - {source.version}-1\n- See CHANGELOG.md.\n"
-    for dist, python in DISTRIBUTIONS.items():
+    for dist, python in _DISTRIBUTIONS.items():
         script = _BUILD.format(version=source.version, dist=dist, python=python)
-        workshop.run("rpm", RELEASE, PACKAGES, source, script, {"graft.spec": spec}, "RPMS/*/*.rpm")
+        job = Job("rpm", _RELEASE, _PACKAGES, script, results="RPMS/*/*.rpm")
+        workshop.run(job, source, {"graft.spec": spec})

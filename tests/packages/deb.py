@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from builder.source import Source
-from builder.workshop import Workshop
+from packages.source import Source
+from packages.workshop import Job, Workshop
 
-RELEASE = "bookworm"
-PACKAGES = (
+_RELEASE = "bookworm"
+_PACKAGES = (
     *("dpkg-dev", "debhelper", "dh-dkms", "dh-python", "lintian", "build-essential"),
     *("python3", "libprotobuf-dev", "protobuf-compiler", "protobuf-compiler-grpc"),
 )
@@ -30,4 +30,5 @@ lintian --fail-on error --tag-display-limit 0 ./*.changes
 def build(workshop: Workshop, source: Source) -> None:
     """Write build/packages/*.deb; lintian has nothing against them."""
     changelog = _CHANGELOG.format(version=source.version, maintainer=source.maintainer, date=source.date)
-    workshop.run("deb", RELEASE, PACKAGES, source, _BUILD, {"changelog": changelog}, "*.deb")
+    job = Job("deb", _RELEASE, _PACKAGES, _BUILD, results="*.deb")
+    workshop.run(job, source, {"changelog": changelog})

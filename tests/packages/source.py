@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
+from lab.graftlab.errors import LabError
 from lab.graftlab.tree import Tree
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -25,18 +26,20 @@ class Source:
 
     @classmethod
     def of_checkout(cls) -> Source:
-        found = _VERSION.search((CHECKOUT / "graftd/__init__.py").read_text())
-        assert found is not None, "graftd/__init__.py has no __version__"
+        """The one that this file is in. Raises LabError where git does not know it."""
         git = ["git", "-c", "safe.directory=*", "-C", str(CHECKOUT), "log", "-1", "--format=%ct"]
-        epoch = subprocess.run(git, capture_output=True, text=True, check=True).stdout
-        return cls(found[1], int(epoch))
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(
+                f"git does not know when the tree's last commit was made: {done.stderr.strip()}",
+                "Packages bear that time: build them in a clone.",
+            )
+        return cls(_field("graftd/__init__.py", _VERSION), int(done.stdout))
 
     @property
     def maintainer(self) -> str:
         """Who looks after the packages, as packaging/deb/control says."""
-        found = _MAINTAINER.search(self.read("packaging/deb/control"))
-        assert found is not None, "packaging/deb/control has no Maintainer"
-        return found[1]
+        return _field("packaging/deb/control", _MAINTAINER)
 
     @property
     def date(self) -> str:
@@ -51,3 +54,10 @@ class Source:
         """Copy all files of the checkout to ``target``."""
         tree = Tree(CHECKOUT)
         tree.copy(tree.files("."), target)
+
+
+def _field(name: str, pattern: re.Pattern[str]) -> str:
+    found = pattern.search((CHECKOUT / name).read_text())
+    if found is None:
+        raise LabError(f"{name} has no line like {pattern.pattern}")
+    return found[1]
