@@ -15,18 +15,21 @@ EXIT_FAILED = 1
 EXIT_CONFIG = 78  # EX_CONFIG, sysexits.h: another start would not mend it
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line; the manual page and shells' completions are made from it as well."""
+    made = argparse.ArgumentParser(
         prog="graftd",
         description="Keeps the endpoint tables of network namespaces as they are to be, and serves its API over gRPC.",
         epilog="It runs as a systemd service; see 'systemctl status graftd' and 'journalctl -u graftd'.",
     )
-    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration (/etc/graftd/graftd.toml)")
-    parser.add_argument(
-        "--check-config", metavar="FILE", type=Path, help="say what is wrong in a configuration, and end"
-    )
-    parser.add_argument("--version", action="version", version=f"graftd {__version__}")
-    options = parser.parse_args()
+    made.add_argument("--config", metavar="FILE", type=Path, help="the configuration (/etc/graftd/graftd.toml)")
+    made.add_argument("--check-config", metavar="FILE", type=Path, help="say what is wrong in a configuration, and end")
+    made.add_argument("--version", action="version", version=f"graftd {__version__}")
+    return made
+
+
+def main() -> int:
+    options = parser().parse_args()
     from graftd.config import DEFAULT_PATH, Config, ConfigError  # --help and --version need none of it
 
     path = options.check_config or options.config or DEFAULT_PATH

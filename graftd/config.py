@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Final, cast
 
 from graftd._access_keys import BINDING, POLICY
+from graftd._log_words import Format, Level
 from graftd._settings import (
     Choice,
     Key,
@@ -33,7 +34,6 @@ from graftd._settings import (
 )
 from graftd.access import AccessRules, Binding, Policy, Role
 from graftd.errors import GraftError
-from graftd.log import Format, Level
 
 DEFAULT_PATH: Final = Path("/etc/graftd/graftd.toml")
 MIB: Final = 2**20

@@ -29,6 +29,7 @@ from typing import Any, Final, TypeAlias, cast
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from graftd._log_words import Format, Level
 from graftd.errors import GraftError
 
 IDENTIFIER: Final = "graftd"
@@ -49,24 +50,6 @@ Fields: TypeAlias = dict[str, Value]
 
 class LogError(GraftError):
     """Records cannot be written as configured."""
-
-
-class Level(enum.StrEnum):
-    """From which level on records are written; audit records always are."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Format(enum.StrEnum):
-    """How records are written. AUTO: JOURNAL where standard error goes there, CONSOLE elsewhere."""
-
-    AUTO = "auto"
-    JOURNAL = "journal"
-    CONSOLE = "console"
-    JSON = "json"
 
 
 class Outcome(enum.StrEnum):

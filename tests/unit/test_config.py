@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from graftd import config
 from graftd._access_keys import BINDING, POLICY
+from graftd._log_words import Format, Level
 from graftd._settings import Choice, Flag, Kind, ListOf, Seconds, Table, Whole
 from graftd.access import AccessRules, Binding, Role
 from graftd.config import Config, ConfigError, HostPort, TlsSection, example_file
-from graftd.log import Format, Level
 from graftd.model import PortRange, Protocols
 
 ROOT = Path(__file__).resolve().parents[2]

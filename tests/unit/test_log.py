@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graftd import log
-from graftd.log import Format, Level, Log, LogError, Outcome, logger, set_up
+from graftd._log_words import Format, Level
+from graftd.log import Log, LogError, Outcome, logger, set_up
 
 ROOT = Path(__file__).resolve().parents[2]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"
@@ -85,7 +86,8 @@ os.makedirs("/run/systemd/journal")
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
     journald.bind("/run/systemd/journal/socket")
     journald.settimeout(10)
-    from graftd.log import Format, Level, Outcome, logger, set_up
+    from graftd._log_words import Format, Level
+    from graftd.log import Outcome, logger, set_up
     log = set_up(Level.INFO, Format.JOURNAL)
     logger().error("one\\nPRIORITY=0", path="/x", Weird_key9="1\\nMESSAGE=two", listed=[1, "a"])
     log.audit(who={"uid": 1000}, where="graftd.sock", method="DeleteEndpoint", resource="namespaces/w/endpoints/e",

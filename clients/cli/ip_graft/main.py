@@ -29,7 +29,7 @@ OPTIONS := { -n[etns] NETNS | -j[son] | -p[retty] | -s[tatistics] | -o[neline] |
 `ip-graft help add` and the like tell the rest.
 """
 
-_COMMANDS = (
+COMMANDS = (
     "add",
     "change",
     "replace",
@@ -45,9 +45,9 @@ _COMMANDS = (
     "monitor",
     "help",
 )
-_ALIASES = {"delete": "del", "list": "show", "lst": "show"}
+ALIASES = {"delete": "del", "list": "show", "lst": "show"}
 # Commands whose module does not bear their name.
-_HOMES = {
+HOMES = {
     "add": "endpoint",
     "change": "endpoint",
     "replace": "endpoint",
@@ -115,7 +115,7 @@ def _dispatch(arguments: list[str]) -> None:
 
     words, options = _options(arguments)
     rest = Words(words)
-    command = rest.keyword(_COMMANDS, "command", _ALIASES)
+    command = rest.keyword(COMMANDS, "command", ALIASES)
     if command == "help":
         sys.stdout.write(_help(rest))
         return
@@ -159,13 +159,13 @@ def _module(command: str) -> ModuleType:
     """Where the command's USAGE is."""
     import importlib
 
-    return importlib.import_module(f"ip_graft.{_HOMES.get(command, command)}")
+    return importlib.import_module(f"ip_graft.{HOMES.get(command, command)}")
 
 
 def _help(words: Words) -> str:
     if not words:
         return USAGE
-    command = words.keyword(_COMMANDS, "command", _ALIASES)
+    command = words.keyword(COMMANDS, "command", ALIASES)
     words.end()
     return USAGE if command == "help" else str(_module(command).USAGE)
 
