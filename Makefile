@@ -64,6 +64,16 @@ prepare: ## install what the commands above need, and nothing else
 .PHONY: stubs
 stubs: prepare ## Python of proto/, into build/stubs, for the tests and the type checks
 
+.PHONY: man
+man: ## the manual pages, into build/man
+	rm -rf build/man
+	PYTHONPATH=packaging/man:clients/cli:. $(PYTHON) -m graft_man build/man
+
+.PHONY: completion
+completion: ## what makes shells complete the commands, into build/completion
+	rm -rf build/completion
+	PYTHONPATH=packaging/completion:packaging/man:clients/cli:. $(PYTHON) -m graft_completion build/completion
+
 .PHONY: clean
 clean: ## remove what was built in the tree; the lab's cache stays
 	rm -rf build .venv
@@ -71,7 +81,7 @@ clean: ## remove what was built in the tree; the lab's cache stays
 # 'make install DESTDIR=stage' is what the lab puts into its guests; it runs inside the guest's own root, whose protoc
 # makes the Python of proto/.
 .PHONY: install
-install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for the module
+install: man completion ## the programs, below DESTDIR; 'make -C kmod modules_install' is for the module
 	install -d $(python_dir)
 	cp -r $(python_packages) $(python_dir)/
 	protoc -I proto --python_out=$(python_dir) --grpc_python_out=$(python_dir) \
@@ -90,6 +100,11 @@ install: ## the programs, below DESTDIR; 'make -C kmod modules_install' is for t
 		install -D -m 644 -t $(DESTDIR)/usr/lib/$$kind packaging/systemd/$$kind/*; \
 	done
 	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
+	install -D -m 644 kmod/uapi/linux/graft.h $(DESTDIR)/usr/include/linux/graft.h
+	for page in build/man/*; do \
+		install -D -m 644 -t $(DESTDIR)/usr/share/man/man$${page##*.} $$page || exit; \
+	done
+	cp -r --no-preserve=mode,ownership build/completion/. $(DESTDIR)/usr/share/
 
 .PHONY: install-tests
 install-tests: $(bench_programs)
