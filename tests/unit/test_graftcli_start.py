@@ -72,8 +72,8 @@ def complete(*words: str) -> set[str]:
     """What bash offers at the end of a command line whose last word is begun."""
     program = f"""\
 {script("bash")}
-COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
-COMP_CWORD={len(words) - 1}
+COMP_LINE='{" ".join(words)}'
+COMP_POINT=${{#COMP_LINE}}
 graftcli() {{ echo "namespaces/web/$*" | sed 's/ .*list-endpoints.*/.ep/; s/ .*list-namespaces.*/.ns/'; }}
 _graftcli
 printf '%s\\n' "${{COMPREPLY[@]}}"
@@ -84,11 +84,17 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def test_bash_completes() -> None:
+    for command in COMMANDS:
+        due = {f"--{option.name}" for option in (*command.options, *GLOBAL)}
+        assert complete("graftcli", "-n", "web", command.name, "--") == due
     assert complete("graftcli", "list-") == {c.name for c in COMMANDS if c.name.startswith("list-")}
     assert complete("graftcli", "-n", "web", "add-e") == {"add-endpoint"}
     assert complete("graftcli", "add-endpoint", "--pr") == {"--protocol", "--privileged"}
     assert complete("graftcli", "list-endpoints", "-o", "") == {"table", "wide", "json", "yaml", "name"}
     assert complete("graftcli", "add-rule", "--direction", "in") == {"ingress"}
+    assert complete("graftcli", "watch", "--type", "e") == {"endpoint"}
+    assert complete("graftcli", "add-endpoint", "--type", "") == {"ipv4", "ipv6", "unix"}
+    assert complete("graftcli", "add-endpoint", "--mark", "") == set()
     assert complete("graftcli", "completion", "") == set(SHELLS)
     assert complete("graftcli", "help", "fr") == {"freeze"}
 
@@ -109,7 +115,12 @@ def test_scripts_are_whole(shell: str) -> None:
         assert command.name in text
         for option in command.options:
             assert option.name in text
-    if shell == "bash":
-        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
-    elif shutil.which(shell):
+    if shutil.which(shell):
         subprocess.run([shell, "-n"], input=text, text=True, check=True)
+
+
+def test_an_option_has_a_value_in_every_command_or_in_none() -> None:
+    """The scripts go by that to tell values from commands."""
+    options = [*GLOBAL, *(option for command in COMMANDS for option in command.options)]
+    with_value = {option.name for option in options if option.metavar}
+    assert not with_value & {option.name for option in options if not option.metavar}
