@@ -38,6 +38,8 @@ def main() -> int:
         "buf breaking": tools.buf_breaking,
         "clang-format": partial(tools.clang_format, toolbox),
         "shellcheck": partial(tools.shellcheck, toolbox),
+        "manual pages": partial(tools.manual_pages, toolbox),
+        "completion": partial(tools.completion, toolbox),
         "checkpatch": partial(tools.checkpatch, toolbox),
         "sparse": partial(tools.sparse, toolbox),
     }

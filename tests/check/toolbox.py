@@ -17,7 +17,7 @@ from lab.graftlab.suites import TOOLS_RELEASE
 _SOURCE = "linux-source-6.12"
 _PACKAGES = (
     *("gcc", "make", "sparse", "linux-headers-amd64", "perl", "xz-utils", _SOURCE),
-    *("clang-format", "shellcheck"),
+    *("clang-format", "shellcheck", "groff-base", "mandoc"),
 )
 # checkpatch has no package of its own: it comes with the kernel's source.
 _CHECKPATCH = (
@@ -42,11 +42,11 @@ class Toolbox:
         )
         self._root = roots.root(Cache(default_root()), "check", recipe)
 
-    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run ``command`` in the root, in a copy of the tree; its output is one text."""
+    def run(self, command: Sequence[str], *built: str) -> subprocess.CompletedProcess[str]:
+        """Run ``command`` in the root, in a copy of the tree; its output is one text. ``built`` files come along."""
         with tempfile.TemporaryDirectory(prefix="graft-check.") as scratch:
             work = Path(scratch)
-            for name in files():
+            for name in (*files(), *built):
                 copy = work / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(CHECKOUT / name, copy, follow_symlinks=False)

@@ -31,6 +31,13 @@ _SPARSE = """
 for build in /lib/modules/*/build /usr/src/linux-headers-*-amd64; do [ -d "$build" ] && break; done
 make -s -C "$build" M=/mnt/kmod C=2 CF=-Wsparse-error modules
 """
+# groff warns and ends well.
+_MANUAL_PAGES = """
+mandoc -T lint -W warning "$@"
+for page; do groff -man -T utf8 -ww -z "$page" 2>&1; done | sed 's/^/groff: /' >/tmp/warnings
+cat /tmp/warnings
+[ ! -s /tmp/warnings ]
+"""
 
 
 def python_files() -> list[str]:
@@ -56,7 +63,7 @@ def mypy() -> Iterator[str]:
 
 def clang_format(toolbox: Toolbox) -> Iterator[str]:
     """Yield what clang-format would format otherwise outside kmod."""
-    found = c_files("clients/", "tests/")
+    found = c_files("clients/", "packaging/", "tests/")
     yield from _inside(toolbox, ["clang-format", "--dry-run", "--Werror", *found] if found else [])
 
 
@@ -75,6 +82,26 @@ def sparse(toolbox: Toolbox) -> Iterator[str]:
 def shellcheck(toolbox: Toolbox) -> Iterator[str]:
     """Yield shellcheck's complaints."""
     yield from _inside(toolbox, ["shellcheck", "--format", "gcc", *shell_scripts()])
+
+
+def manual_pages(toolbox: Toolbox) -> Iterator[str]:
+    """Yield what mandoc and groff say of the manual pages."""
+    yield from _built("man", toolbox, ["sh", "-ec", _MANUAL_PAGES, "sh"], "")
+
+
+def completion(toolbox: Toolbox) -> Iterator[str]:
+    """Yield shellcheck's complaints about what makes bash complete the commands."""
+    yield from _built("completion", toolbox, ["shellcheck", "--format", "gcc", "--shell", "bash"], "bash-completion")
+
+
+def _built(target: str, toolbox: Toolbox, command: Sequence[str], folder: str) -> Iterator[str]:
+    """Make ``target``, and run ``command`` on the files that it made below ``folder``."""
+    complaints = list(_host(["make", "-s", target]))
+    yield from complaints
+    if not complaints:
+        below = CHECKOUT / "build" / target / folder
+        made = [str(path.relative_to(CHECKOUT)) for path in sorted(below.rglob("*")) if path.is_file()]
+        yield from _complaints(toolbox.run([*command, *made], *made))
 
 
 def buf_format() -> Iterator[str]:

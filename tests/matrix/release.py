@@ -21,13 +21,13 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _REPORT = "junit.xml"
 # Of the project's own tools, or compiled by the machine's own compilers: nothing that a release's Python runs. And of
 # callers in namespaces of their own, which nobody can make in a root that is not the machine's.
-_LEFT_OUT = ("bench", "check", "driver", "figures", "install", "lab", "matrix", "peer", "preload")
+_LEFT_OUT = ("bench", "check", "completion", "driver", "figures", "install", "lab", "matrix", "peer", "preload")
 # What is generated from proto/ is the release's protoc's. A shell that has more to do stays process 1 itself, which
 # pytest is not to be.
 _SCRIPT = """
 make -s install DESTDIR=/tmp/stage
 python3 -m pytest -q tests/unit --continue-on-collection-errors --junitxml=junit.xml "$@" \\
-    -o "pythonpath=. clients/cli clients/python tests /tmp/stage/usr/lib/python3/dist-packages" || exit
+    -o "pythonpath=. clients/cli clients/python packaging/man tests /tmp/stage/usr/lib/python3/dist-packages" || exit
 """
 
 

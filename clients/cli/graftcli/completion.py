@@ -143,7 +143,7 @@ def _of_command(command: Command) -> str:
 
 def _body() -> str:
     commands = " ".join(command.name for command in COMMANDS)
-    listed = "\n".join(f"    {name}) list={lister} ;;" for name, lister in _LISTED.items())
+    listed = "\n".join(f"    {name}) list='{lister}' ;;" for name, lister in _LISTED.items())
     of_all = "\n".join(f"    {line}" for line in _values(GLOBAL))
     of_commands = "\n".join(map(_of_command, COMMANDS))
     return f"""\
