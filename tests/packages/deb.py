@@ -23,7 +23,7 @@ cp -r packaging/deb debian
 mv ../changelog debian/changelog
 dpkg-buildpackage --build=binary --no-sign --jobs=2
 cd ..
-lintian --fail-on error --tag-display-limit 0 ./*.changes
+lintian --fail-on error,warning --tag-display-limit 0 ./*.changes
 """
 
 
