@@ -40,6 +40,7 @@ def main() -> int:
         "shellcheck": partial(tools.shellcheck, toolbox),
         "manual pages": partial(tools.manual_pages, toolbox),
         "completion": partial(tools.completion, toolbox),
+        "sandbox": partial(tools.sandbox, toolbox),
         "checkpatch": partial(tools.checkpatch, toolbox),
         "sparse": partial(tools.sparse, toolbox),
     }

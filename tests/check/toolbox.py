@@ -17,7 +17,7 @@ from lab.graftlab.suites import TOOLS_RELEASE
 _SOURCE = "linux-source-6.12"
 _PACKAGES = (
     *("gcc", "make", "sparse", "linux-headers-amd64", "perl", "xz-utils", _SOURCE),
-    *("clang-format", "shellcheck", "groff-base", "mandoc"),
+    *("clang-format", "shellcheck", "groff-base", "mandoc", "systemd"),
 )
 # checkpatch has no package of its own: it comes with the kernel's source.
 _CHECKPATCH = (
