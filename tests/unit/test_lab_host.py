@@ -32,6 +32,7 @@ TOOLS = (
     "cat",
     "dirname",
     "flock",
+    "fish",
     "gcc",
     "git",
     "grep",
@@ -44,6 +45,7 @@ TOOLS = (
     "rm",
     "tail",
     "unshare",
+    "zsh",
 )
 
 
