@@ -334,10 +334,13 @@ class App:
         while True:
             check = asyncio.ensure_future(self._thread.run(self._engine.check))
             pulse = Pulse(self._thread, self._loop.time)
-            # It waits its turn behind the requests.
-            while not (await asyncio.wait({check}, timeout=pause))[0]:
-                if pulse.beats():
-                    self._tell(self._notifier.watchdog)
+            try:
+                # It waits its turn behind the requests.
+                while not (await asyncio.wait({check}, timeout=pause))[0]:
+                    if pulse.beats():
+                        self._tell(self._notifier.watchdog)
+            finally:
+                check.cancel()
             try:
                 check.result()
             except GraftError as error:

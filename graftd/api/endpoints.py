@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from graft.v1 import endpoint_pb2
@@ -98,7 +99,8 @@ class EndpointService:
         content.check_size(request.requests, content.ENDPOINTS_MAX, "requests")
         if not request.requests:
             found.add("requests", f"nothing is to be created: send 1 to {content.ENDPOINTS_MAX}")
-        wanted = _batch(request, namespace, found)
+        # It may be long, and the loop has others to answer.
+        wanted = await asyncio.to_thread(_batch, request, namespace, found)
         found.check()
 
         def act(transaction: Transaction) -> Callable[[Carried], endpoint_pb2.BatchCreateEndpointsResponse]:

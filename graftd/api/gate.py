@@ -132,6 +132,9 @@ class Gate(grpc.GenericRpcHandler):
         except asyncio.CancelledError:
             told.cancelled()
             raise
+        except grpc.aio.AbortError:  # a method of gRPC's own has given it its status
+            told.aborted(context)
+            raise
         except Exception as error:  # noqa: BLE001 each is answered
             return told.refused(error)
         told.done()
@@ -141,7 +144,7 @@ class Gate(grpc.GenericRpcHandler):
     def room(self, peer: Peer | None) -> Iterator[None]:
         """A place among the calls that wait. Nobody but who comes by the admin socket may have more than a quarter of
         them, so that one caller leaves room for others. Raises RefusedError, OVERLOADED."""
-        caller = "" if peer is None or peer.socket_name is SocketName.ADMIN else peer.caller
+        caller = "" if peer is None or peer.socket_name is SocketName.ADMIN else self._core.access.identity(peer)
         most = max(self.most_pending // _SHARE, 1) if caller else self.most_pending
         if self._pending.total() >= self.most_pending or self._pending[caller] >= most:
             raise RefusedError(
@@ -172,6 +175,7 @@ class Gate(grpc.GenericRpcHandler):
                     self._core.access.check(call.peer, method.name, namespace)
                     yield message
             except grpc.aio.AbortError:
+                told.aborted(context)
                 raise
             except (asyncio.CancelledError, GeneratorExit):
                 told.cancelled()
@@ -256,6 +260,11 @@ class _Told:
     def cancelled(self) -> None:
         """The caller went away, or graftd ends."""
         self._tell("CANCELLED", "CANCELLED", "the call was cancelled before it was answered")
+
+    def aborted(self, context: Context) -> None:
+        code = context.code()
+        name = next((one.name for one in grpc.StatusCode if code in (one, one.value[0])), "UNKNOWN")
+        self._tell(name, name, str(context.details()))
 
     def refused(self, error: Exception) -> status.Refusal:
         """How it is refused."""

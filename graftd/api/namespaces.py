@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -159,7 +160,8 @@ class NamespaceService:
     ) -> namespace_pb2.ApplyNamespaceResponse:
         found = Violations()
         name = names.parse_namespace(request.name, "name", found)
-        read = content.to_model(request, name, found)
+        # It may be long, and the loop has others to answer.
+        read = await asyncio.to_thread(content.to_model, request, name, found)
         if request.HasField("namespace"):
             namespace.to_model(request.namespace, name or "x", "namespace", found)
         wanted = found.taken(read)

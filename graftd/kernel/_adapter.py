@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from graftd.errors import KernelError, ModuleNotLoadedError, TablesClaimedError
+from graftd.errors import KernelError, ModuleNotLoadedError, NamespaceError, TablesClaimedError
 from graftd.kernel import _requests, netns
 from graftd.kernel._client import Client
 from graftd.kernel._lack import check_lack
@@ -115,11 +115,15 @@ class KernelAdapter:
         return self._ask(lambda: self._client.abort_sockets(endpoint, fd))
 
     def cookie_of(self, fd: int) -> int:
-        """A namespace's cookie, for Finder. The module tells it at once; without it, a thread enters the namespace."""
+        """A namespace's cookie, for Finder. The module tells it at once; without it, a thread enters the namespace.
+        Raises KernelError where that is not permitted either."""
         try:
             return self.table(fd).netns_cookie
-        except KernelError:
-            return netns.cookie_of(fd)
+        except KernelError as error:
+            try:
+                return netns.cookie_of(fd)
+            except NamespaceError:  # graftd's unit lets it enter none
+                raise error from None
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         answer = self._exchange(question)

@@ -39,6 +39,7 @@ def test_health(graftd: Graftd) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             health.Check(health_pb2.HealthCheckRequest(service="graft.v1.NoService"), timeout=10)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert graftd.records(level="error") == [], "that is no defect"
         watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=30)
         unknown = health.Watch(health_pb2.HealthCheckRequest(service="graft.v1.NoService"), timeout=30)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING

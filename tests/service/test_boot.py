@@ -3,6 +3,7 @@
 
 import grp
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -78,7 +79,7 @@ def test_the_service_has_the_sockets_that_systemd_made() -> None:
 
 def test_its_state_is_nobody_elses() -> None:
     status = Path("/var/lib/graftd").stat()
-    assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o700, 0)
+    assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o700, pwd.getpwnam("graftd").pw_uid)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in Path("/var/lib/graftd").iterdir()}
     assert modes["graftd.db"] == 0o600
     assert {name: mode for name, mode in modes.items() if mode & 0o077} == {}

@@ -134,6 +134,8 @@ def test_the_module_goes_and_comes(web: Place) -> None:
     run("modprobe", "-r", "graft")
     eventually(lambda: cli_json("status")["state"] == "degraded", "graftd knows that the module is gone")
     assert "ep-http" in cli("-n web list-endpoints")
+    cli("reconcile web")
+    assert cli_json("show-namespace web")["state"] == "present", "nobody can tell that it went"
     status, said = cli_outcome(f"-n web add x type ipv4 addr {HOST} port 1")
     assert status == 6, said
     assert "modprobe graft" in said

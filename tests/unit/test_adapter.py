@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from graftd import ports
-from graftd.errors import KernelError, ModuleNotLoadedError, TablesClaimedError
+from graftd.errors import KernelError, ModuleNotLoadedError, NamespaceError, TablesClaimedError
 from graftd.kernel import Client, Finder, Heard, KernelAdapter, Listener, _requests, netns
 from graftd.kernel._decode import Nest
 from graftd.kernel._genl import GENL_ID_CTRL, Family
@@ -269,6 +269,24 @@ def test_a_cookie_with_the_module_and_without(module: Module, adapter: KernelAda
         module.loaded = 30
         module.refusals[Command.TABLE_GET] = KernelError(errno.EPERM, "CAP_NET_ADMIN is needed")
         assert adapter.cookie_of(own) == netns.cookie_of()
+    finally:
+        os.close(own)
+
+
+def test_no_cookie_where_no_namespace_may_be_entered(
+    module: Module, adapter: KernelAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That says nothing of the namespace."""
+
+    def refuse(_fd: int) -> int:
+        raise NamespaceError("the namespace cannot be entered")
+
+    monkeypatch.setattr(netns, "cookie_of", refuse)
+    module.loaded = None
+    own = netns.open_current()
+    try:
+        with pytest.raises(ModuleNotLoadedError):
+            adapter.cookie_of(own)
     finally:
         os.close(own)
 

@@ -174,7 +174,9 @@ def test_a_user_gives_a_control_group_the_name_of_another(
     machine.process(40, 5, other.file)
     machine.process(41, 7, web.file)
     for name in ("web.service", f"docker-{ID}.scope"):
-        os.chown(machine.cgroup(f"user.slice/user@1.service/{name}", 40), 1000, 1000)
+        folder = machine.cgroup(f"user.slice/user@1.service/{name}", 40)
+        for path in (folder, folder.parent):
+            os.chown(path, 1000, 1000)
     assert found(finder, "unit", "web.service") is None
     assert found(finder, "container", ID) is None
     assert found(finder, "container", ID[:12]) is None
@@ -184,7 +186,25 @@ def test_a_user_gives_a_control_group_the_name_of_another(
     assert found(finder, "container", ID) == NetnsIdentity(boot_id(), web.cookie)
 
 
-@pytest.mark.parametrize("inside_of", [f"system.slice/docker-{OTHER}.scope", f"docker/{OTHER}", "lxc.payload.other"])
+def test_a_container_has_its_own_control_group(machine: Machine, finder: Finder, web: Contained) -> None:
+    """Its root, in a user namespace, or a unit's user: who named it is who owns what is above."""
+    machine.process(40, 5, web.file)
+    for name in ("system.slice/web.service", f"machine.slice/libpod-{ID}.scope"):
+        os.chown(machine.cgroup(name, 40), 100000, 100000)
+    assert found(finder, "unit", "web.service") == NetnsIdentity(boot_id(), web.cookie)
+    assert found(finder, "container", ID) == NetnsIdentity(boot_id(), web.cookie)
+
+
+@pytest.mark.parametrize(
+    "inside_of",
+    [
+        f"system.slice/docker-{OTHER}.scope",
+        f"docker/{OTHER}",
+        "lxc.payload.other",
+        "machine.slice/systemd-nspawn@x.service/payload",
+        "machine.slice/machine-x.scope",
+    ],
+)
 def test_a_container_gives_a_control_group_the_name_of_another(
     machine: Machine, finder: Finder, other: Contained, inside_of: str
 ) -> None:

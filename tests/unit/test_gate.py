@@ -20,20 +20,21 @@ def peer(uid: int, name: SocketName = SocketName.READ_ONLY) -> Peer:
 
 
 def gate(most: int) -> Gate:
-    return Gate(cast(Any, None), cast(Any, None), cast(Any, None), most_pending=most, most_bytes=1)
+    core = SimpleNamespace(access=SimpleNamespace(identity=lambda peer: f"group of {peer.uid // 100}"))
+    return Gate(cast(Any, core), cast(Any, None), cast(Any, None), most_pending=most, most_bytes=1)
 
 
 def test_one_caller_leaves_room_for_others() -> None:
     made = gate(8)
     with contextlib.ExitStack() as held:
-        for _ in range(2):
-            held.enter_context(made.room(peer(1000)))
-        with pytest.raises(RefusedError, match="allows 8, 2 of one caller"), made.room(peer(1000)):
+        for uid in (1000, 1001):
+            held.enter_context(made.room(peer(uid)))
+        with pytest.raises(RefusedError, match="allows 8, 2 of one caller"), made.room(peer(1002)):
             pass
-        held.enter_context(made.room(peer(1001)))
+        held.enter_context(made.room(peer(1100)))
         for _ in range(5):
             held.enter_context(made.room(peer(0, SocketName.ADMIN)))
-        with pytest.raises(RefusedError, match="8 requests wait"), made.room(peer(1002)):
+        with pytest.raises(RefusedError, match="8 requests wait"), made.room(peer(1202)):
             pass
     with made.room(peer(1000)):
         assert made._pending.total() == 1

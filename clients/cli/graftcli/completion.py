@@ -125,7 +125,9 @@ def _values(options: tuple[Option, ...]) -> list[str]:
         elif option.name == "endpoint":
             lines.append(f"""{_pattern(option)}) offered=$(_graftcli_ids list-endpoints "$namespace" "$target") ;;""")
         elif option.name == "netns":
-            lines.append(f"{_pattern(option)}) offered=$(ls /run/netns 2>/dev/null) ;;")
+            lines.append(
+                f"{_pattern(option)}) offered=$(cd /run/netns 2>/dev/null && printf '%s\\n' * | _graftcli_words) ;;"
+            )
         elif option.metavar in _FILE_METAVARS:
             lines.append(f"{_pattern(option)}) files=yes ;;")
     return lines
@@ -147,11 +149,15 @@ def _body() -> str:
     of_all = "\n".join(f"    {line}" for line in _values(GLOBAL))
     of_commands = "\n".join(map(_of_command, COMMANDS))
     return f"""\
+# The shell would expand what it is offered: of what comes from elsewhere, plain words alone.
+_graftcli_words() {{
+  grep -xE '[A-Za-z0-9._-]+'
+}}
 _graftcli_ids() {{
   local -a asked=()
   [[ -z $2 ]] || asked=(-n "$2")
   [[ -z $3 ]] || asked=(--target "$3" "${{asked[@]}}")
-  graftcli "${{asked[@]}}" --timeout 2 "$1" -o name 2>/dev/null | sed 's|.*/||'
+  graftcli "${{asked[@]}}" --timeout 2 "$1" -o name 2>/dev/null | sed 's|.*/||' | _graftcli_words
 }}
 _graftcli_ask() {{
   [[ -z ${{ZSH_VERSION-}} ]] || emulate -L ksh

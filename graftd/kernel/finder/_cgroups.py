@@ -19,7 +19,7 @@ _BARE_PREFIXES = ("", "libpod-", "crio-", "lxc.payload.")
 _SHORT = re.compile(r"[0-9a-f]{12,63}")
 _SHORTEST = 12  # digits, as runtimes print it
 _FULL = re.compile(rf"(?:{'|'.join(_PREFIXES)})?([0-9a-f]{{64}})(?:\.scope)?")
-_CONTAINERS = re.compile(rf"{_FULL.pattern}|lxc\.payload\..+")
+_CONTAINERS = re.compile(rf"{_FULL.pattern}|lxc\.payload\..+|machine-.+\.scope|systemd-nspawn@.+\.service")
 
 
 class Names:
@@ -68,14 +68,12 @@ def folders(folder: Path) -> list[Path]:
 
 
 def matching(top: Path, names: Names, owner: int) -> Iterator[Path]:
-    """Those below `top` whose name fits, as far as nobody else can have given it: none that is another's than the
-    owner's, and none below one, nor below a container's."""
+    """Those below `top` whose name fits, as far as nobody else can have given it: none below one that is another's than
+    the owner's, or a container's. They themselves may be another's: runtimes give a container its own."""
     for folder in folders(top):
-        if not _owned_by(folder, owner):
-            continue
         if names.of(folder.name):
             yield folder
-        elif not _CONTAINERS.fullmatch(folder.name):
+        elif _owned_by(folder, owner) and not _CONTAINERS.fullmatch(folder.name):
             yield from matching(folder, names, owner)
 
 

@@ -55,7 +55,7 @@ def _pattern(options: dict[str, str]) -> list[str]:
 # bash and zsh
 
 _LISTS = {
-    _NETNS: "$(ls /run/netns 2>/dev/null)",
+    _NETNS: "$(cd /run/netns 2>/dev/null && printf '%s\\n' * | grep -xE '[A-Za-z0-9._-]+')",
     _ENDPOINTS: '$(_ip_graft_endpoints "$netns")',
     _DEVICES: "$(ls /sys/class/net 2>/dev/null)",
 }
