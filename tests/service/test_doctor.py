@@ -233,7 +233,7 @@ def test_a_program_that_was_refused() -> None:
 def test_a_user_who_may_not() -> None:
     nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
     status, said = status_of(*nobody, "graftcli", "--target", "/run/graftd/graftd.sock", "doctor", "web", "-o", "json")
-    names_the_cause(Diagnosis(status, json.loads(said)), "no-permission", "become root")
+    names_the_cause(Diagnosis(status, json.loads(said)), "no-permission", "for the group 'graftd'")
 
 
 def test_a_service_that_does_not_run_and_one_whose_tables_another_has() -> None:

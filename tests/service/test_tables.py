@@ -134,7 +134,7 @@ def test_the_module_goes_and_comes(web: Place) -> None:
     run("modprobe", "-r", "graft")
     eventually(lambda: cli_json("status")["state"] == "degraded", "graftd knows that the module is gone")
     assert "ep-http" in cli("-n web list-endpoints")
-    cli("reconcile web")
+    cli_outcome("reconcile")  # which looks again
     assert cli_json("show-namespace web")["state"] == "present", "nobody can tell that it went"
     status, said = cli_outcome(f"-n web add x type ipv4 addr {HOST} port 1")
     assert status == 6, said
