@@ -39,7 +39,7 @@ def test_a_ratio_above_its_limit_fails(instructions: float, passed: bool) -> Non
 
 
 def test_the_rounds_of_all_guests_count() -> None:
-    guests = [batches({HOST: [100] * 3, GRAFT: graft}) for graft in ([103, 103, 100], [101, 102, 101])]
+    guests = [batches({HOST: [100] * 3, GRAFT: graft}) for graft in ([103.0, 103, 100], [101.0, 102, 101])]
     assert figures([COMPARISON], guests[0])[1].ratio == pytest.approx(1.03)
     assert figures([COMPARISON], *guests)[1].ratio == pytest.approx(1.015)
 
