@@ -52,7 +52,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A namespace that is there, held open. table: None where there is no module."""
+    """A namespace that is there, held open. table: None where there is no module, and fd may be -1 then."""
 
     fd: int
     identity: NetnsIdentity
@@ -215,7 +215,12 @@ class Places:
         if live is None or live.identity is None:
             yield None
             return
-        with self.place(live.selector) as place:
+        place: Place | str
+        with ExitStack() as held:
+            try:
+                place = held.enter_context(self.place(live.selector))
+            except ModuleNotLoadedError:  # then nobody tells whose table it is, and there is none
+                place = Place(-1, live.identity, None)
             yield place if isinstance(place, Place) and place.identity == live.identity else None
 
     def look(self, names: Iterable[str] | None = None) -> None:

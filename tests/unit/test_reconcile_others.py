@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes while the module goes, while another has the tables, and while others write and namespaces come and go."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from graftd.errors import ModuleNotLoadedError, TablesClaimedError
-from graftd.model import DeleteEndpoint, PutEndpoint, Selector, Step
+from graftd.model import DeleteEndpoint, NetnsIdentity, PutEndpoint, Selector, Step
 from graftd.reconcile import NodeEventKind, SyncState
-from unit.reconcile_world import World, of, selector, started
+from unit.reconcile_world import World, filled, of, selector, started
 from unit.store_values import endpoint
 
 
@@ -32,6 +34,29 @@ def test_without_the_module_there_are_no_changes(world: World) -> None:
         world.change(lambda t: t.create_endpoint("web", endpoint("a")))
     world.tables.load(loaded=True)
     world.change(lambda t: t.create_endpoint("web", endpoint("a")))
+    world.check_equal()
+
+
+def test_without_the_module_nobody_may_tell_a_namespace(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in graftd's unit, which lets it enter none: what was known stays, and can be read."""
+    filled(world)
+    identity = world.finder.identity
+
+    def tell(found: Any) -> NetnsIdentity:
+        if not world.tables.loaded:
+            raise ModuleNotLoadedError(errno.ENOENT, "the kernel module graft is not loaded")
+        return identity(found)
+
+    monkeypatch.setattr(world.finder, "identity", tell)
+    world.tables.load(loaded=False)
+    before = world.engine.read(lambda view: view.namespace("web").identity)
+    world.engine.tick()
+    assert before is not None
+    assert world.engine.read(lambda view: view.namespace("web").identity) == before
+    assert (world.engine.table("web"), world.engine.entries("web"), world.engine.entry("web", "e")) == (None, [], None)
+    assert NodeEventKind.NAMESPACE_ABSENT not in world.heard.kinds()
+    world.tables.load(loaded=True)
+    world.engine.tick()
     world.check_equal()
 
 
