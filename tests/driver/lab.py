@@ -48,11 +48,13 @@ class Guest:
         share: Path,
         log: IO[str] | None = None,
         state: Path | None = None,
+        machine: Path | None = None,
         meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
     ) -> int:
         """Run ``command`` in a new guest, with ``share`` at /mnt/share; return the lab's exit status.
 
-        ``state`` is the disk of graftd's state. ``meanwhile`` is called with the running lab, and may reset the guest.
+        ``state`` is the disk of graftd's state, ``machine`` that of a machine without the tree. ``meanwhile`` is called
+        with the running lab, and may reset the guest.
 
         The tree's tests/ and its root are on the command's Python path. What the guest and the lab print goes to
         ``log``, or is passed on where there is none.
@@ -62,7 +64,8 @@ class Guest:
         words += [str(_LAB), "run", "--suite", self.suite, "--kernel", self.kernel]
         words += ["--timeout", str(self.timeout), "--share", str(share)]
         words += ["--state", str(state)] if state else []
-        words += [] if self.service else ["--bare"]
+        words += ["--machine", str(machine)] if machine else []
+        words += [] if self.service or machine else ["--bare"]
         words += ["--icount"] if self.icount else []
         words += ["--cpus", "1"] if self.timed else []
         words += ["--", "env", "PYTHONPATH=/usr/src/graft:/usr/src/graft/tests", *command]

@@ -21,7 +21,19 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _REPORT = "junit.xml"
 # Of the project's own tools, or compiled by the machine's own compilers: nothing that a release's Python runs. And of
 # callers in namespaces of their own, which nobody can make in a root that is not the machine's.
-_LEFT_OUT = ("bench", "check", "completion", "driver", "figures", "install", "lab", "matrix", "peer", "preload")
+_LEFT_OUT = (
+    "bench",
+    "check",
+    "completion",
+    "driver",
+    "figures",
+    "install",
+    "lab",
+    "matrix",
+    "packages",
+    "peer",
+    "preload",
+)
 # What is generated from proto/ is the release's protoc's. A shell that has more to do stays process 1 itself, which
 # pytest is not to be.
 _SCRIPT = """

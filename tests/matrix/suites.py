@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ FOLDER = BUILD / "test"
 
 _REPORT = "junit.xml"
 _GUEST_TESTS = "/usr/src/graft/tests/guest"
+_MACHINE_TESTS = "/usr/src/graft/tests/packages/machine"
 _SERVICE_TESTS = "/usr/src/graft/tests/service"
 # Of tests/service, what could differ from one release's libraries and kernel to another's.
 _ON_EVERY_RELEASE = ("boot", "tables", "traffic")
@@ -94,6 +96,28 @@ def service_tests(guest: Guest, names: Sequence[str] = ()) -> Run:
     def run(folder: Path, log: IO[str]) -> Counts:
         tests = [f"{_SERVICE_TESTS}/test_{name}.py" for name in names] or [_SERVICE_TESTS]
         return _guest_pytest(guest, folder, log, tests)
+
+    return run
+
+
+def packages(guest: Guest) -> Run:
+    """Return a run of what the deb packages do on a machine that is booted twice."""
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        if _call(["make", "packages", "FORMAT=deb"], log):
+            return failure("the packages cannot be built")
+        for path in (BUILD / "packages").glob("*.deb"):
+            shutil.copy(path, folder)
+        counts, disk = Counts(), folder / "disk"
+        try:
+            for boot in ("first", "second"):
+                tests = f"{_MACHINE_TESTS}/test_{boot}_boot.py"
+                command = ["python3", "-m", "pytest", "-v", f"--junitxml=/mnt/share/{boot}.xml", tests]
+                status = guest.run(command, share=folder, machine=disk, log=log)
+                counts += _tested(folder / f"{boot}.xml", status, meaning(status))
+        finally:
+            disk.unlink(missing_ok=True)
+        return counts
 
     return run
 
@@ -183,6 +207,10 @@ SUITES = {
         Suite("resets", "guests that are reset while graftd works, on Debian 13", resets(3)),
         Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm")),
         Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
+        Suite("packages", "the deb packages on a machine of Debian 13", packages(Guest(timeout=3000.0)),
+              part_of_all=False),
+        Suite("packages-bookworm", "the deb packages on a machine of Debian 12",
+              packages(Guest(suite="bookworm", timeout=3000.0)), part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
         Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),

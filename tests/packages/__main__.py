@@ -8,7 +8,7 @@ import sys
 from lab.graftlab.errors import LabError
 from packages import deb, rpm
 from packages.source import Source
-from packages.workshop import Workshop
+from packages.workshop import FOLDER, Workshop
 
 _FORMATS = {"deb": deb.build, "rpm": rpm.build}
 
@@ -22,6 +22,9 @@ def main() -> int:
     try:
         workshop, source = Workshop(), Source.of_checkout()
         for name in wanted:
+            # Those of another version would be taken for these.
+            for old in FOLDER.glob(f"*.{name}"):
+                old.unlink()
             _FORMATS[name](workshop, source)
     except LabError as error:
         print("packages:", error.message, error.hint, file=sys.stderr)

@@ -57,6 +57,16 @@ def test_a_wrong_number_is_answered_with_a_sentence(
     assert capsys.readouterr().err.endswith(f"{sentence}\n")
 
 
+@pytest.mark.parametrize("other", [["--bare"], ["--no-module"], ["--kernel", "debug"], ["--state", "s"]])
+def test_a_machine_is_no_guest_with_the_tree(
+    other: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAFT_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert cli.main(["run", "--machine", str(tmp_path / "disk"), *other, "--", "true"]) == 125
+    assert "a machine has a stock kernel and systemd, and what COMMAND installs" in capsys.readouterr().err
+
+
 def test_a_reader_that_has_seen_enough_ends_the_list_without_a_word(tmp_path: Path) -> None:
     entry = tmp_path / "kind" / "name@0123456789ab"
     entry.mkdir(parents=True)

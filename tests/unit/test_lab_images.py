@@ -151,6 +151,11 @@ def test_kvm_is_used_where_it_works() -> None:
     assert "kvm" not in arguments(_machine(), kvm=False)
 
 
+def test_what_is_written_stays_where_it_is_to() -> None:
+    assert "snapshot=on" in " ".join(arguments(_machine(), kvm=False))
+    assert "snapshot=off" in " ".join(arguments(_machine(disk_stays=True), kvm=False))
+
+
 def test_only_a_writable_share_can_be_written_and_commas_are_kept() -> None:
     shares = (
         Share("tree", Path("/a,b"), "/usr/src/graft", writable=False),

@@ -82,6 +82,11 @@ def _request(options: argparse.Namespace) -> session.Request:
             f"--icount counts the instructions of one processor, not of {options.cpus}",
             "Leave --cpus out, or give --cpus 1.",
         )
+    if options.machine and (options.kernel != "stock" or options.bare or options.no_module or options.state):
+        raise LabError(
+            "a machine has a stock kernel and systemd, and what COMMAND installs",
+            "Leave --kernel, --bare, --no-module and --state out, or --machine.",
+        )
     share = options.share.resolve() if options.share else None
     if share and not share.is_dir():
         raise LabError(f"the folder to share, {share}, does not exist", "Make it first: mkdir -p.")
@@ -96,6 +101,7 @@ def _request(options: argparse.Namespace) -> session.Request:
         load_module=not options.no_module,
         share=share,
         state=options.state.resolve() if options.state else None,
+        machine=options.machine.resolve() if options.machine else None,
         timeout=options.timeout or (math.inf if shell else _RUN_SECONDS),
         cpus=1 if options.icount else options.cpus or 2,
         memory_mib=options.memory,
@@ -157,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--share", type=Path, metavar="DIR", help="show DIR, writable, at /mnt/share")
     guest.add_argument(
         "--state", type=Path, metavar="FILE", help="a disk for /var/lib/graftd that stays; made where it is missing"
+    )
+    guest.add_argument(
+        "--machine", type=Path, metavar="FILE", help="a machine whose disk stays, without the tree; made where missing"
     )
     guest.add_argument("--timeout", type=_seconds, metavar="S", help="for COMMAND, default: 600; a shell has none")
     guest.add_argument("--cpus", type=_positive, metavar="N", help="default: 2")

@@ -47,6 +47,8 @@ class Machine:
     # name of a virtio port -> the descriptor of a socket that QEMU inherits
     ports: dict[str, int] = field(default_factory=dict)
     terminal: int | None = None
+    # what is written to the disk is kept
+    disk_stays: bool = False
     # the descriptor of a socket behind which the state disk is served over NBD
     state: int | None = None
     console: Path = Path("/dev/null")
@@ -115,7 +117,8 @@ def arguments(machine: Machine, *, kvm: bool) -> list[str]:
     found += ["-bios", "qboot.rom"]
     found += ["-kernel", str(machine.kernel), "-initrd", str(machine.initramfs)]
     found += ["-append", " ".join(_kernel_arguments(machine))]
-    found += ["-drive", f"file={_escape(machine.disk)},if=none,id=root,format=raw,snapshot=on,cache=unsafe"]
+    snapshot = "off" if machine.disk_stays else "on"
+    found += ["-drive", f"file={_escape(machine.disk)},if=none,id=root,format=raw,snapshot={snapshot},cache=unsafe"]
     found += ["-device", "virtio-blk-pci,drive=root"]
     found += ["-chardev", f"file,id=console,path={_escape(machine.console)}", "-serial", "chardev:console"]
     found += ["-device", "virtio-serial-pci"]

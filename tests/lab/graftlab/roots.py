@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import aptconf
@@ -14,7 +14,7 @@ from .cache import Cache, recipe_key
 from .errors import LabError
 from .process import run_isolated, tail
 from .progress import Progress
-from .suites import GUEST_PACKAGES, KERNEL_PACKAGES, QUIET_SERVICES, TOOLS_RELEASE, Release
+from .suites import GUEST_PACKAGES, KERNEL_PACKAGES, MACHINE_PACKAGES, QUIET_SERVICES, TOOLS_RELEASE, Release
 
 _KERNEL_RECORDS = "usr/lib/graft-lab/kernels"
 _DPKG_OPTIONS = (
@@ -47,6 +47,11 @@ class Recipe:
     def key(self) -> str:
         """Return the recipe's key."""
         return recipe_key(vars(self))
+
+
+def machine_recipe(release: Release) -> Recipe:
+    """Return the recipe of the root that machines of ``release`` begin with."""
+    return replace(guest_recipe(release), packages=MACHINE_PACKAGES)
 
 
 def guest_recipe(release: Release) -> Recipe:

@@ -69,6 +69,7 @@ class Request:
     load_module: bool = True
     share: Path | None = None
     state: Path | None = None
+    machine: Path | None = None
     timeout: float = 600.0
     cpus: int = 2
     memory_mib: int = 2048
@@ -86,6 +87,16 @@ class Prepared:
     kernel: kernels.Kernel
     module: Path | None
     stage: Path | None
+
+
+def prepare_machine(cache: Cache, suite_name: str, path: Path) -> Prepared:
+    """Build, or find in the cache, what a machine of this suite needs; its disk is made where it is missing."""
+    suite = SUITES[suite_name]
+    root = roots.root(cache, f"{suite.release.name}-machine", roots.machine_recipe(suite.release))
+    kernel = kernels.stock(cache, root, suite, _GUEST_FILES)
+    if not path.exists():
+        disk.copy(disk.disk(cache, root), path)
+    return Prepared(qemu=qemu.find(cache), disk=path, kernel=kernel, module=None, stage=None)
 
 
 def prepare(cache: Cache, suite_name: str, kernel_name: str, checkout: tree.Tree) -> Prepared:
@@ -114,7 +125,10 @@ def image(cache: Cache, suite_name: str, kernel_name: str) -> tuple[Path, kernel
 def run(cache: Cache, request: Request, checkout: tree.Tree) -> int:
     """Run the request's command in a guest; return the exit status that the lab ends with."""
     begun = time.monotonic()
-    prepared = prepare(cache, request.suite, request.kernel, checkout)
+    if request.machine:
+        prepared = prepare_machine(cache, request.suite, request.machine)
+    else:
+        prepared = prepare(cache, request.suite, request.kernel, checkout)
     if request.verbose:
         say(f"everything is built ({time.monotonic() - begun:.1f} s)")
     tried: set[Retry] = set()
@@ -149,6 +163,7 @@ def _boot(cache: Cache, request: Request, prepared: Prepared, checkout: tree.Tre
             kernel=prepared.kernel.image,
             initramfs=initramfs,
             disk=prepared.disk,
+            disk_stays=request.machine is not None,
             cpus=request.cpus,
             memory_mib=request.memory_mib,
             icount=request.icount,
@@ -209,8 +224,12 @@ def _with_service(request: Request, prepared: Prepared) -> bool:
     return request.service and prepared.stage is not None and (prepared.stage / _SERVICE).exists()
 
 
+def _with_systemd(request: Request, prepared: Prepared) -> bool:
+    return request.machine is not None or _with_service(request, prepared)
+
+
 def _systemd_arguments(request: Request, prepared: Prepared) -> tuple[str, ...]:
-    if not _with_service(request, prepared):
+    if not _with_systemd(request, prepared):
         return ()
     return (*_SYSTEMD_ARGUMENTS, *(["modules_load=graft"] if request.load_module and prepared.module else []))
 
@@ -222,14 +241,15 @@ def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Sha
     archive.file("lab/job/symbols.awk", (_GUEST_FILES / "symbols.awk").read_bytes())
     archive.file("lab/job/symbols", b"")
     archive.file("lab/job/command", f"exec {shlex.join(request.command)}\n".encode(), 0o644)
-    service = _with_service(request, prepared)
+    systemd = _with_systemd(request, prepared)
     mounts = []
     for share in shares:
         cache_mode = "cache=none" if share.writable else "cache=loose,ro"
         mounts.append(f"{share.tag}:{share.guest_folder}:{cache_mode}")
     job = {
         "lab_module": "load" if request.load_module and prepared.module else "leave",
-        "lab_service": "yes" if service else "no",
+        "lab_systemd": "yes" if systemd else "no",
+        "lab_service": "yes" if _with_service(request, prepared) else "no",
         "lab_shares": " ".join(mounts),
         "lab_state": "yes" if request.state else "no",
         "lab_shell": "yes" if request.shell else "no",
@@ -239,7 +259,7 @@ def _run_archive(request: Request, prepared: Prepared, shares: Sequence[qemu.Sha
     text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in job.items())
     archive.file("lab/job/job", text.encode())
     archive.folder("lab/stage")
-    if service:
+    if systemd:
         archive.file(f"{_UNITS}/lab.service", (_GUEST_FILES / "lab.service").read_bytes())
         archive.link(f"{_UNITS}/sysinit.target.wants/lab.service", "../lab.service")
         for name in _MASKED_UNITS:

@@ -24,6 +24,11 @@ GUEST_PACKAGES = (
     # wanted by the kernel packages; never run
     "initramfs-tools",
 )  # fmt: skip
+# What machines have besides, on which the project's own packages are installed. What these ask for is there.
+MACHINE_PACKAGES = (
+    *(*GUEST_PACKAGES, "dkms"),
+    *("podman", "crun", "netavark", "ca-certificates", "man-db", "bash-completion"),
+)
 KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
 # Masked, so that a guest that runs systemd starts none of them by itself.
 QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")
