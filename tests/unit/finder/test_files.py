@@ -2,7 +2,6 @@
 """Finding network namespaces, real ones, by files and by processes; what leads to one; descriptors run out."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,42 +17,12 @@ from unit.finder_machine import (
     boot_id,
     descriptors_left,
     found,
-    no_descriptor_left,
     real,
     refusal,
     selector,
 )
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes network namespaces: run the tests as root")
-
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_is_left() -> Iterator[None]:
-    with no_descriptor_left():
-        yield
-
-
-@pytest.fixture
-def web() -> Iterator[Contained]:
-    with Contained() as made:
-        yield made
-
-
-@pytest.fixture
-def other() -> Iterator[Contained]:
-    with Contained() as made:
-        yield made
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    with Machine(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def finder(machine: Machine) -> Finder:
-    return Finder(machine.roots)
 
 
 # Files.

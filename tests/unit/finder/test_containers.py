@@ -2,45 +2,15 @@
 """Finding network namespaces, real ones, of containers and of units. Control groups and /proc are played."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from graftd.kernel.finder import Finder
 from graftd.model import NetnsIdentity
-from unit.finder_machine import ID, OTHER, Contained, Machine, boot_id, found, no_descriptor_left, refusal
+from unit.finder_machine import ID, OTHER, Contained, Machine, boot_id, found, refusal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes network namespaces: run the tests as root")
-
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_is_left() -> Iterator[None]:
-    with no_descriptor_left():
-        yield
-
-
-@pytest.fixture
-def web() -> Iterator[Contained]:
-    with Contained() as made:
-        yield made
-
-
-@pytest.fixture
-def other() -> Iterator[Contained]:
-    with Contained() as made:
-        yield made
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    with Machine(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def finder(machine: Machine) -> Finder:
-    return Finder(machine.roots)
 
 
 @pytest.mark.parametrize(

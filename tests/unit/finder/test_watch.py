@@ -15,34 +15,10 @@ import pytest
 from graftd.kernel.finder import Watcher, _watcher
 from graftd.kernel.finder._inotify import IN_Q_OVERFLOW, Seen
 from graftd.model import Selector
-from unit.finder_machine import ID, OTHER, Contained, Machine, descriptors_left, no_descriptor_left, real, selector
+from unit.finder_machine import ID, OTHER, Contained, Machine, descriptors_left, real, selector
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes network namespaces: run the tests as root")
 WEB = selector("netns", "web")
-
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_is_left() -> Iterator[None]:
-    with no_descriptor_left():
-        yield
-
-
-@pytest.fixture
-def web() -> Iterator[Contained]:
-    with Contained() as made:
-        yield made
-
-
-@pytest.fixture
-def other() -> Iterator[Contained]:
-    with Contained() as made:
-        yield made
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    with Machine(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
