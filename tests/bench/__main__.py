@@ -12,9 +12,6 @@ from driver.lab import BUILD
 from driver.table import table
 
 _FOLDER = BUILD / "figures"
-# Of a bind, the rounds differ by a tenth, by which pages and hash chains it meets. So 45 of them tell its median to
-# 1.5 percent, and those of four guests to half of that.
-_GUESTS = 4
 
 
 def print_figures(found: list[Figure]) -> None:
@@ -38,7 +35,7 @@ def print_figures(found: list[Figure]) -> None:
 def main() -> int:
     """Measure, print, write build/figures/report.json; return 1 where a limit is broken."""
     try:
-        found = measure("figures", _FOLDER, 900.0, guests=_GUESTS)
+        found = measure("figures", _FOLDER, 900.0)
     except MeasureError as error:
         print(f"figures: {error}")
         return 1

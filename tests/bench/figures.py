@@ -35,20 +35,19 @@ class Figure:
         return f"{self.operation} on {self.path}: {self.ratio:.4f} times the instructions {verb} {self.limit}"
 
 
-def figures(comparisons: Iterable[Comparison], *guests: Iterable[str]) -> list[Figure]:
-    """Return the figures of the batches that opcost printed as lines, in each of ``guests``.
+def figures(comparisons: Iterable[Comparison], lines: Iterable[str]) -> list[Figure]:
+    """Return the figures of the batches that opcost printed as ``lines``.
 
-    A ratio is the median over all rounds of the ratios within a round, in which all paths met the same machine.
+    A ratio is the median over the rounds of the ratios within a round, in which all paths met the same machine.
     Raises ValueError where a batch is missing.
     """
-    batches: dict[tuple[str, str, str], dict[tuple[int, int], float]] = {}
-    for guest, lines in enumerate(guests):
-        for batch in map(json.loads, lines):
-            key = (batch["comparison"], batch["operation"], batch["path"])
-            batches.setdefault(key, {})[guest, batch["round"]] = batch["instructions"]
+    batches: dict[tuple[str, str, str], dict[int, float]] = {}
+    for batch in map(json.loads, lines):
+        key = (batch["comparison"], batch["operation"], batch["path"])
+        batches.setdefault(key, {})[batch["round"]] = batch["instructions"]
     found = []
     for comparison in comparisons:
-        wanted = {(guest, number) for guest in range(len(guests)) for number in range(1, comparison.rounds + 1)}
+        wanted = set(range(1, comparison.rounds + 1))
         for operation in comparison.operations:
             base = batches.get((comparison.name, operation, comparison.paths[0]), {})
             for path in comparison.paths:

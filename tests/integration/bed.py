@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from integration import played
 from integration.api import Api
 from integration.process import Graftd
 
-_PLACES = 20
+_PLACES = tuple(f"ns{number}" for number in range(20))
 
 
 class Bed(NamedTuple):
@@ -33,10 +33,11 @@ class Bed(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path, configuration: str = "") -> Iterator[Bed]:
-    """Namespaces ns0 to ns19 of ip netns are there; at the end it stops as it should, and has logged no defect."""
+def serving(folder: Path, configuration: str = "", places: Sequence[str] = _PLACES) -> Iterator[Bed]:
+    """Namespaces of ip netns are there, ns0 to ns19 unless it is said; at the end it stops as it should, without a
+    defect in its log."""
     graftd = Graftd(folder, configuration)
-    kernel = graftd.play_kernel([f"ns{number}" for number in range(_PLACES)])
+    kernel = graftd.play_kernel(list(places))
     graftd.start()
     try:
         with Api(graftd.target) as api:

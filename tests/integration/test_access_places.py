@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -17,6 +17,7 @@ from graftd.log import LEFT_OUT_ID
 from graftd.refusals import BURST
 from integration import played
 from integration.api import Api, batch, eventually
+from integration.bed import Bed, serving
 from integration.caller import METHODS
 from integration.process import Graftd
 
@@ -31,12 +32,6 @@ role = "viewer"
 client_namespaces = ["bound"]
 namespaces = ["bound", "other"]
 """
-
-
-class Bed(NamedTuple):
-    graftd: Graftd
-    api: Api
-    kernel: played.Remote
 
 
 class Inside:
@@ -72,19 +67,10 @@ class Inside:
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    graftd = Graftd(tmp_path_factory.mktemp("places"), _ROLES)
-    kernel = graftd.play_kernel(["elsewhere"])
-    graftd.start()
-    try:
-        with Api(graftd.target) as api:
-            api.register("other", "elsewhere")
-            api.endpoints.BatchCreateEndpoints(batch("other", ["e"]))
-            yield Bed(graftd, api, kernel)
-        assert graftd.stop() == 0
-        assert "Traceback" not in graftd.log.read_text()
-    finally:
-        kernel.close()
-        graftd.close()
+    with serving(tmp_path_factory.mktemp("places"), _ROLES, ["elsewhere"]) as bed:
+        bed.api.register("other", "elsewhere")
+        bed.api.endpoints.BatchCreateEndpoints(batch("other", ["e"]))
+        yield bed
 
 
 @pytest.fixture(params=[("--net",), ("--user", "--map-root-user", "--net")], ids=["root", "root-of-a-user-namespace"])

@@ -14,6 +14,7 @@ import pytest
 
 from graft.v1 import acl_pb2, endpoint_pb2, namespace_pb2, node_pb2, rule_pb2
 from integration.api import Api, batch, endpoint, eventually, refused
+from integration.bed import serving
 from integration.process import Graftd
 
 _ROLES = """
@@ -32,17 +33,11 @@ class Bed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    graftd = Graftd(tmp_path_factory.mktemp("lists"), _ROLES)
-    kernel = graftd.play_kernel([f"ns{number}" for number in range(12)])
-    graftd.start()
-    try:
-        with Api(graftd.target) as api, Api(f"unix:{graftd.run}/read-only.sock") as viewer:
-            yield Bed(graftd, api, viewer)
-        assert graftd.stop() == 0
-        assert "Traceback" not in graftd.log.read_text()
-    finally:
-        kernel.close()
-        graftd.close()
+    with (
+        serving(tmp_path_factory.mktemp("lists"), _ROLES) as shared,
+        Api(f"unix:{shared.graftd.run}/read-only.sock") as viewer,
+    ):
+        yield Bed(shared.graftd, shared.api, viewer)
 
 
 def _pages(call: Callable[[Any], Any], request: Any, field: str) -> Iterator[list[Any]]:

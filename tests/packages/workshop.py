@@ -39,8 +39,8 @@ class Workshop:
         host.prepare()
         self._cache = Cache(default_root())
 
-    def run(self, job: Job, source: Source, files: Mapping[str, str]) -> list[Path]:
-        """Do a job; ``files`` are there as well. Return what it built.
+    def run(self, job: Job, source: Source, files: Mapping[str, str]) -> None:
+        """Do a job; ``files`` are there as well.
 
         Raises LabError where it fails; what it printed was passed on.
         """
@@ -57,7 +57,5 @@ class Workshop:
             if done.returncode:
                 raise LabError(f"the {job.name} packages cannot be built; above is what was said of it")
             FOLDER.mkdir(parents=True, exist_ok=True)
-            made = sorted(work.glob(job.results))
-            for path in made:
+            for path in work.glob(job.results):
                 shutil.copy(path, FOLDER)
-        return [FOLDER / path.name for path in made]

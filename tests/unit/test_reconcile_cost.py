@@ -48,14 +48,20 @@ def test_ten_thousand_endpoints_take_few_exchanges(world: World) -> None:
     assert len(world.steps()) == 1
 
 
-def test_an_event_looks_at_what_it_is_about_alone(world: World) -> None:
-    """With many namespaces, one that comes costs the look at one."""
-    world.change(lambda t: [t.create_namespace(namespace(f"n{number}")) for number in range(200)])
-    for number in range(200):
+def _calls_with_many(world: World, count: int) -> list[object]:
+    """So many namespaces, n0 and so on, are there; what the kernel is asked from now on."""
+    world.change(lambda t: [t.create_namespace(namespace(f"n{number}")) for number in range(count)])
+    for number in range(count):
         world.tables.add_namespace(f"n{number}")
     world.engine.tick()
     calls: list[object] = []
     world.kernel.between = calls.append
+    return calls
+
+
+def test_an_event_looks_at_what_it_is_about_alone(world: World) -> None:
+    """With many namespaces, one that comes costs the look at one."""
+    calls = _calls_with_many(world, 200)
     world.tables.remove_namespace("n7")
     world.tables.add_namespace("n7")
     world.engine.refresh([selector("n7")])
@@ -68,12 +74,7 @@ def test_an_event_looks_at_what_it_is_about_alone(world: World) -> None:
 
 
 def test_a_refused_change_looks_at_what_it_is_about_alone(world: World) -> None:
-    world.change(lambda t: [t.create_namespace(namespace(f"n{number}")) for number in range(100)])
-    for number in range(100):
-        world.tables.add_namespace(f"n{number}")
-    world.engine.tick()
-    calls: list[object] = []
-    world.kernel.between = calls.append
+    calls = _calls_with_many(world, 100)
     with pytest.raises(KernelError):
         world.change(lambda t: t.create_endpoint("n7", refused_endpoint("a")))
     assert len(calls) < 10
