@@ -23,6 +23,8 @@ _MACHINE_TESTS = "/usr/src/graft/tests/packages/machine"
 _SERVICE_TESTS = "/usr/src/graft/tests/service"
 # Of tests/service, what could differ from one release's libraries and kernel to another's.
 _ON_EVERY_RELEASE = ("boot", "tables", "traffic")
+# What is tested of packages, boot by boot.
+_ALL_OF_PACKAGES = (("first_boot", "upgrade", "later_kernel"), ("second_boot", "removal"))
 # How often each race is run: less often where the module's code is another suite's, or the kernel does the looking.
 _RACES = 150
 _FEWER_RACES = 50
@@ -100,21 +102,27 @@ def service_tests(guest: Guest, names: Sequence[str] = ()) -> Run:
     return run
 
 
-def packages(guest: Guest) -> Run:
-    """Return a run of what the deb packages do on a machine that is booted twice."""
+def packages(guest: Guest, *boots: Sequence[str], older: bool = False) -> Run:
+    """Return a run of what the deb packages do on a machine that is booted once for each of these names of tests.
+
+    ``older``: the machine begins with older packages.
+    """
 
     def run(folder: Path, log: IO[str]) -> Counts:
-        if _call(["make", "packages", "FORMAT=deb"], log):
-            return failure("the packages cannot be built")
-        for path in (BUILD / "packages").glob("*.deb"):
-            shutil.copy(path, folder)
+        for where, *options in (("", "deb"), ("older", "--older", "deb"))[: 1 + older]:
+            if _call([sys.executable, "-m", "packages", *options], log):
+                return failure("the packages cannot be built")
+            (folder / where).mkdir(exist_ok=True)
+            for path in (BUILD / "packages" / where).glob("*.deb"):
+                shutil.copy(path, folder / where)
         counts, disk = Counts(), folder / "disk"
         try:
-            for boot in ("first", "second"):
-                tests = f"{_MACHINE_TESTS}/test_{boot}_boot.py"
-                command = ["python3", "-m", "pytest", "-v", f"--junitxml=/mnt/share/{boot}.xml", tests]
+            for number, names in enumerate(boots, 1):
+                report = f"boot-{number}.xml"
+                tests = [f"{_MACHINE_TESTS}/test_{name}.py" for name in names]
+                command = ["python3", "-m", "pytest", "-v", f"--junitxml=/mnt/share/{report}", *tests]
                 status = guest.run(command, share=folder, machine=disk, log=log)
-                counts += _tested(folder / f"{boot}.xml", status, meaning(status))
+                counts += _tested(folder / report, status, meaning(status))
         finally:
             disk.unlink(missing_ok=True)
         return counts
@@ -207,10 +215,10 @@ SUITES = {
         Suite("resets", "guests that are reset while graftd works, on Debian 13", resets(3)),
         Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm")),
         Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
-        Suite("packages", "the deb packages on a machine of Debian 13", packages(Guest(timeout=3000.0)),
-              part_of_all=False),
-        Suite("packages-bookworm", "the deb packages on a machine of Debian 12",
-              packages(Guest(suite="bookworm", timeout=3000.0)), part_of_all=False),
+        Suite("packages", "the deb packages on a machine of Debian 13, all they go through",
+              packages(Guest(timeout=3000.0), *_ALL_OF_PACKAGES, older=True), part_of_all=False),
+        Suite("packages-bookworm", "the deb packages on a machine of Debian 12: installation and reboot",
+              packages(Guest(suite="bookworm", timeout=3000.0), ["first_boot"], ["second_boot"]), part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
         Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),
@@ -218,6 +226,8 @@ SUITES = {
               part_of_all=False),
         Suite("soak-service", "fifty kills of graftd, with the module", soak_service, part_of_all=False),
         Suite("soak-resets", "twenty resets of guests", resets(20), part_of_all=False),
+        Suite("soak-packages", "the deb packages on a machine of Debian 12, all they go through",
+              packages(Guest(suite="bookworm", timeout=5400.0), *_ALL_OF_PACKAGES, older=True), part_of_all=False),
         Suite("soak-debug", "long stress, debug kernel", soak(Guest(kernel="debug", timeout=14400.0)),
               part_of_all=False),
     )

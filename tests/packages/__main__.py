@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""'make packages': build/packages/*.deb and *.rpm. Arguments: which of 'deb' and 'rpm', both if there is none."""
+"""'make packages': build/packages/*.deb and *.rpm. Arguments: which of 'deb' and 'rpm', both if there is none.
+
+--older: those that an upgrade begins with, in build/packages/older.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,18 @@ _FORMATS = {"deb": deb.build, "rpm": rpm.build}
 
 def main() -> int:
     """Build packages; return the exit status."""
-    wanted = sys.argv[1:] or list(_FORMATS)
+    older = "--older" in sys.argv
+    wanted = [word for word in sys.argv[1:] if word != "--older"] or list(_FORMATS)
     if unknown := [name for name in wanted if name not in _FORMATS]:
         print(f"packages: there is no format '{unknown[0]}': expected {' or '.join(_FORMATS)}", file=sys.stderr)
         return 2
     try:
         workshop, source = Workshop(), Source.of_checkout()
+        if older:
+            workshop, source = Workshop(FOLDER / "older"), source.older()
         for name in wanted:
             # Those of another version would be taken for these.
-            for old in FOLDER.glob(f"*.{name}"):
+            for old in workshop.folder.glob(f"*.{name}"):
                 old.unlink()
             _FORMATS[name](workshop, source)
     except LabError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -17,12 +18,29 @@ _MAINTAINER = re.compile(r"^Maintainer: (.*)$", re.MULTILINE)
 _VERSION = re.compile(r'^__version__ = "(.*)"$', re.MULTILINE)
 
 
+# The version that an upgrade begins with, until there is a tag to begin with.
+OLDER = "0.0.9"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """``new`` for ``old``, which a file has once."""
+
+    name: str
+    old: str
+    new: str
+
+
 @dataclass(frozen=True)
 class Source:
-    """A checkout. ``version`` is graftd's; ``epoch``, in seconds, is when its last commit was made."""
+    """A checkout. ``version`` is graftd's; ``epoch``, in seconds, is when its last commit was made.
+
+    ``edits`` make its copies differ from it.
+    """
 
     version: str
     epoch: int
+    edits: Sequence[Edit] = ()
 
     @classmethod
     def of_checkout(cls) -> Source:
@@ -35,6 +53,11 @@ class Source:
                 "Packages bear that time: build them in a clone.",
             )
         return cls(_field("graftd/__init__.py", _VERSION), int(done.stdout))
+
+    def older(self) -> Source:
+        """The same under a lower version, with a database of one schema less."""
+        versions = [Edit(name, f'"{self.version}"', f'"{OLDER}"') for name in ("graftd/__init__.py", "kmod/graft.h")]
+        return replace(self, version=OLDER, edits=versions)
 
     @property
     def maintainer(self) -> str:
@@ -54,6 +77,12 @@ class Source:
         """Copy all files of the checkout to ``target``."""
         tree = Tree(CHECKOUT)
         tree.copy(tree.files("."), target)
+        for edit in self.edits:
+            path = target / edit.name
+            text = path.read_text()
+            if text.count(edit.old) != 1:
+                raise LabError(f"{edit.name} has {edit.old!r} {text.count(edit.old)} times: once was expected")
+            path.write_text(text.replace(edit.old, edit.new))
 
 
 def _field(name: str, pattern: re.Pattern[str]) -> str:

@@ -33,10 +33,11 @@ class Job:
 
 
 class Workshop:
-    """Builds packages and collects them in build/packages."""
+    """Builds packages and collects them in ``folder``."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path = FOLDER) -> None:
         host.prepare()
+        self.folder = folder
         self._cache = Cache(default_root())
 
     def run(self, job: Job, source: Source, files: Mapping[str, str]) -> None:
@@ -56,6 +57,6 @@ class Workshop:
             done = roots.run_inside(root, work, command, log=lambda line: print(f"{job.name}: {line}", flush=True))
             if done.returncode:
                 raise LabError(f"the {job.name} packages cannot be built; above is what was said of it")
-            FOLDER.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             for path in work.glob(job.results):
-                shutil.copy(path, FOLDER)
+                shutil.copy(path, self.folder)

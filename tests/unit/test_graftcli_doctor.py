@@ -19,7 +19,7 @@ from graftcli import doctor, exits
 from graftcli.cmdline import parse
 from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, Finding
-from graftcli.doctor.host import Host, Process, Trial
+from graftcli.doctor.host import Host, Module, Process, Trial
 from graftcli.doctor.reasons import EXPLANATIONS, explain
 from graftcli.forms import word
 from unit.graftcli_bed import Bed, running
@@ -35,11 +35,22 @@ class Machine(Host):
         self.trials: dict[tuple[str, int], Trial] = {}
         self.processes: dict[int, Process] = {}
         self.loaded = True
+        self.release = ""
+        self.installed = Module("1.2.3", "AB12")
         self.names = {"web"}
         self.tried: list[tuple[str | None, str, int, bool]] = []
 
     def module_loaded(self) -> bool:
         return self.loaded
+
+    def kernel(self) -> str:
+        return self.release
+
+    def loaded_module(self) -> Module | None:
+        return Module("1.2.3", "AB12")
+
+    def installed_module(self) -> Module | None:
+        return self.installed
 
     def has_netns(self, name: str) -> bool:
         return name in self.names
@@ -98,6 +109,12 @@ def test_a_healthy_node_has_no_findings(bed: Bed, machine: Machine) -> None:
 Fault = Callable[[Bed, Machine], None]
 
 
+def test_no_module_waits_on_another_machine(bed: Bed, machine: Machine) -> None:
+    installed("1.2.4", "CD34")(bed, machine)
+    machine.release += "-other"
+    assert examined(bed, machine) == []
+
+
 def run(line: str) -> Fault:
     def cause(bed: Bed, machine: Machine) -> None:
         done = bed.run(line)
@@ -114,6 +131,14 @@ def status(**fields: object) -> Fault:
             for one in outer:
                 part = getattr(part, one)
             setattr(part, last, value)
+
+    return cause
+
+
+def installed(version: str, source: str) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        machine.release = bed.fake.status.kernel.kernel_release
+        machine.installed = Module(version, source)
 
     return cause
 
@@ -189,6 +214,13 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
         "of version 0.9, graftd of 1.2.3",
         "rmmod graft",
     ),
+    "newer module": (
+        installed("1.2.4", "CD34"),
+        "module-waits",
+        "version 1.2.3 is loaded, and version 1.2.4 is installed and waits",
+        "restart the machine; or end",
+    ),
+    "other build": (installed("1.2.3", "CD34"), "module-waits", "another build of it is installed", "rmmod graft"),
     "full": (condition("STORE_FULL"), "store-full", "the sentence of STORE_FULL", "free some space"),
     "read-only": (condition("STORE_READ_ONLY"), "store-read-only", "the sentence of", "mount the disk"),
     "damaged": (condition("STORE_DAMAGED"), "store-damaged", "the sentence of", "graftcli restore FILE"),

@@ -17,6 +17,7 @@ from .progress import Progress
 from .suites import GUEST_PACKAGES, KERNEL_PACKAGES, MACHINE_PACKAGES, QUIET_SERVICES, TOOLS_RELEASE, Release
 
 _KERNEL_RECORDS = "usr/lib/graft-lab/kernels"
+LATER_KERNEL = "usr/lib/graft-lab/later-kernel"
 _DPKG_OPTIONS = (
     "path-exclude=/usr/share/doc/*",
     "path-exclude=/usr/share/man/*",
@@ -50,8 +51,17 @@ class Recipe:
 
 
 def machine_recipe(release: Release) -> Recipe:
-    """Return the recipe of the root that machines of ``release`` begin with."""
-    return replace(guest_recipe(release), packages=MACHINE_PACKAGES)
+    """Return the recipe of the root that machines of ``release`` begin with.
+
+    It has the release's own kernel; the packages of a later one lie in LATER_KERNEL, to be installed by a test.
+    """
+    recipe = guest_recipe(replace(release, kernels=(release.name,)))
+    fetch = (
+        'rm -f "$1"/var/cache/apt/archives/*.deb',
+        f'{_INSTALL} --download-only {" ".join(release.later)}',
+        f'mkdir -p "$1/{LATER_KERNEL}" && mv "$1"/var/cache/apt/archives/*.deb "$1/{LATER_KERNEL}"',
+    )
+    return replace(recipe, packages=MACHINE_PACKAGES, customize_hooks=(*recipe.customize_hooks, *fetch))
 
 
 def guest_recipe(release: Release) -> Recipe:

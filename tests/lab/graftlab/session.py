@@ -92,6 +92,11 @@ class Prepared:
 def prepare_machine(cache: Cache, suite_name: str, path: Path) -> Prepared:
     """Build, or find in the cache, what a machine of this suite needs; its disk is made where it is missing."""
     suite = SUITES[suite_name]
+    if suite.name != suite.release.name:
+        raise LabError(
+            f"a machine boots the kernel of its release, and {suite.name} is another",
+            f"Say --suite {suite.release.name}.",
+        )
     root = roots.root(cache, f"{suite.release.name}-machine", roots.machine_recipe(suite.release))
     kernel = kernels.stock(cache, root, suite, _GUEST_FILES)
     if not path.exists():

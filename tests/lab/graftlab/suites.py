@@ -36,11 +36,15 @@ QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")
 
 @dataclass(frozen=True)
 class Release:
-    """A Debian release that guests are made of, and the suites whose kernels its root holds."""
+    """A Debian release that guests are made of, and the suites whose kernels its root holds.
+
+    ``later`` is what apt-get is asked for to install a second kernel on a machine.
+    """
 
     name: str
     pockets: tuple[str, ...]
     kernels: tuple[str, ...]
+    later: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,13 @@ class Suite:
     release: Release
 
 
-_BOOKWORM = Release("bookworm", ("bookworm", "bookworm-updates", "bookworm-security"), ("bookworm",))
+_BOOKWORM = Release("bookworm", ("bookworm", "bookworm-updates", "bookworm-security"), ("bookworm",),
+                    ("linux-image-cloud-amd64", "linux-headers-cloud-amd64"))  # fmt: skip
 _TRIXIE = Release(
     "trixie",
     ("trixie", "trixie-updates", "trixie-security", "trixie-backports"),
     ("trixie", "trixie-backports"),
+    tuple(f"{package}/trixie-backports" for package in KERNEL_PACKAGES),
 )
 TOOLS_RELEASE = _TRIXIE
 SUITES = {

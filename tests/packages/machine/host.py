@@ -1,17 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of the machine, as an administrator types them, and a container on it."""
+"""Commands of the machine, as an administrator types them, and containers on it."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-DEBS = sorted(map(str, Path("/mnt/share").glob("*.deb")))
-ADDRESS = "10.9.0.1"
+_SHARE = Path("/mnt/share")
+NEW = sorted(map(str, _SHARE.glob("*.deb")))
+# What an upgrade begins with; none where there is no upgrade.
+OLDER = sorted(map(str, (_SHARE / "older").glob("*.deb")))
+FIRST = OLDER or NEW
+PACKAGES = ("graft", "graft-dkms", "graftd", "graftcli", "python3-graft", "libgraft-preload")
+SERVICE_PACKAGES = ("graftd", "graftcli", "python3-graft")
 UNITS = ("graftd.service", "graftd.socket", "graftd-admin.socket", "graftd-read-only.socket")
 MODULE = Path("/sys/module/graft")
+CONFIGURATION = Path("/etc/graftd/graftd.toml")
+DATABASE = Path("/var/lib/graftd/graftd.db")
+ADDRESS = "10.9.0.1"
+ENDPOINTS = ["namespaces/pod/endpoints/ep-http", "namespaces/web/endpoints/ep-echo"]
+
+_POD = "grafted"
+_IMAGE = Path("/var/tmp/image")
+_NGINX = """
+user root root;
+pid /run/nginx.pid;
+daemon off;
+error_log stderr;
+events {}
+http { access_log off; server { listen 80; return 200 grafted; } }
+"""
 
 
 def run(*words: str, check: bool = True) -> str:
@@ -33,6 +57,15 @@ def apt(*words: str) -> str:
     return run("apt-get", "--yes", "--no-install-recommends", *words)
 
 
+def of_packages(paths: list[str], names: tuple[str, ...]) -> list[str]:
+    """The files of these packages."""
+    return [path for path in paths if Path(path).name.partition("_")[0] in names]
+
+
+def version_of(paths: list[str]) -> str:
+    return Path(paths[0]).name.split("_")[1]
+
+
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -40,8 +73,31 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 120) -
         time.sleep(0.5)
 
 
-def container() -> None:
-    """The namespace `web`, which has lo alone, and an address of the host's."""
+def is_active(unit: str) -> bool:
+    return run("systemctl", "is-active", unit, check=False).strip() == "active"
+
+
+def asked(*words: str) -> Any:
+    """What graftcli answers, as data."""
+    return json.loads(run("graftcli", *words, "-o", "json"))
+
+
+def endpoints() -> list[str]:
+    return sorted(run("graftcli", "-A", "list-endpoints", "-o", "name").split())
+
+
+def kernels() -> list[str]:
+    """Those whose headers are installed."""
+    return sorted(path.parent.name for path in Path("/lib/modules").glob("*/build"))
+
+
+def built_for() -> list[str]:
+    """The kernels that DKMS has installed the module for, as `VERSION KERNEL`."""
+    return sorted(" ".join(found) for found in re.findall(r"graft/(\S+), (\S+), .*: installed", run("dkms", "status")))
+
+
+def network() -> None:
+    """An address of the host's, and the namespace `web`, which has lo alone."""
     run("ip", "link", "add", "uplink", "type", "dummy")
     run("ip", "address", "add", f"{ADDRESS}/24", "dev", "uplink")
     run("ip", "link", "set", "uplink", "up")
@@ -49,13 +105,43 @@ def container() -> None:
     run("ip", "-n", "web", "link", "set", "lo", "up")
 
 
-def serves() -> None:
-    """nginx inside the container answers at the host's address."""
-    config = "daemon off; events {} http { access_log off; server { listen 80; return 200 grafted; } }"
-    Path("/tmp/nginx.conf").write_text(f"error_log stderr; pid /tmp/nginx.pid; {config}")
-    with subprocess.Popen(["ip", "netns", "exec", "web", "graft", "--", "nginx", "-c", "/tmp/nginx.conf"]) as server:
-        try:
-            url = f"http://{ADDRESS}/"
-            eventually(lambda: run("curl", "-s", "-m", "5", url, check=False) == "grafted", "nginx answers")
-        finally:
-            server.terminate()
+def image() -> None:
+    """An image for podman, of nginx, the runner, and what the machine links them with."""
+    programs = ["/usr/sbin/nginx", "/usr/bin/graft", "/usr/lib/graft/libgraft.so"]
+    libraries = re.findall(r"(/\S+) \(", run("ldd", *programs))
+    for path in {*programs, *libraries}:
+        copy = _IMAGE / path[1:]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    for name in ("etc", "run", "tmp", "var/log/nginx", "var/lib/nginx"):
+        (_IMAGE / name).mkdir(parents=True)
+    (_IMAGE / "etc/passwd").write_text("root:x:0:0:root:/:/\n")
+    (_IMAGE / "etc/group").write_text("root:x:0:\n")
+    (_IMAGE / "etc/nginx.conf").write_text(_NGINX)
+    run("tar", "-C", str(_IMAGE), "-cf", f"{_IMAGE}.tar", ".")
+    run("podman", "import", f"{_IMAGE}.tar", _POD)
+
+
+def pod() -> str:
+    """A container without a network that runs nginx, unmodified; its id."""
+    command = ("graft", "--", "nginx", "-c", "/etc/nginx.conf")
+    return run("podman", "create", "--name", _POD, "--network", "none", _POD, *command).split()[-1]
+
+
+def start_pod() -> None:
+    """Start it when its table is there: nginx binds but once."""
+    run("podman", "init", _POD)
+    eventually(lambda: state_of("pod") == "present", "graftd finds the container")
+    run("podman", "start", _POD)
+
+
+def stop_pod() -> None:
+    run("podman", "stop", "--time", "1", _POD)
+
+
+def state_of(namespace: str) -> str:
+    return str(asked("show-namespace", namespace)["state"])
+
+
+def pod_answers() -> bool:
+    return run("curl", "-s", "-m", "5", f"http://{ADDRESS}/", check=False) == "grafted"

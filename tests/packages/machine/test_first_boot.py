@@ -3,58 +3,78 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from packages.machine.host import DEBS, MODULE, UNITS, apt, container, run, serves
+from packages.machine import host
+from packages.machine.host import apt, asked, eventually, run
+
+
+def test_the_service_without_the_module() -> None:
+    """It is there for who reads, and says to who writes what is missing."""
+    assert host.FIRST, "the share has no packages"
+    assert not Path("/usr/sbin/graftd").exists()
+    apt("install", *host.of_packages(host.FIRST, host.SERVICE_PACKAGES))
+    run("systemctl", "start", "graftd")
+    assert asked("status")["state"] == "degraded"
+    assert run("graftcli", "-A", "list-endpoints", "-o", "name") == ""
+    refusal = run("graftcli", "add-namespace", "web", "--netns", "web", check=False)
+    assert "the kernel module graft is not loaded: load it with 'modprobe graft'" in refusal
+    assert "module-not-loaded" in run("graftcli", "doctor", "-o", "name", check=False)
+    run("systemctl", "stop", "graftd", *host.UNITS)
 
 
 def test_the_packages_are_installed() -> None:
-    assert DEBS, "the share has no packages"
-    assert not Path("/usr/sbin/graftd").exists()
-    apt("install", *DEBS)
-    run("dpkg", "--verify", "graftd", "graftcli", "python3-graft", "libgraft-preload", "graft-dkms")
+    apt("install", *host.FIRST)
+    run("dpkg", "--verify", *host.PACKAGES)
 
 
-def test_the_module_is_built_for_every_kernel() -> None:
-    kernels = {path.parent.name for path in Path("/lib/modules").glob("*/build")}
-    status = run("dkms", "status", "graft")
-    assert kernels
-    assert all(f"{kernel}, x86_64: installed" in status for kernel in kernels), status
+def test_the_module_is_built_for_every_kernel_and_signed() -> None:
+    assert host.kernels()
+    assert host.built_for() == [f"{host.version_of(host.FIRST)} {kernel}" for kernel in host.kernels()]
+    assert run("modinfo", "--field", "signer", "graft").strip() != ""
 
 
 def test_nothing_runs_before_it_is_enabled() -> None:
-    for unit in UNITS:
+    for unit in host.UNITS:
         assert run("systemctl", "is-enabled", unit, check=False).strip() == "disabled"
-        assert run("systemctl", "is-active", unit, check=False).strip() == "inactive"
+        assert not host.is_active(unit)
 
 
 def test_enabling_is_all_there_is_to_do() -> None:
     run("systemctl", "enable", "--now", "graftd")
-    assert run("graftcli", "list-endpoints", "-o", "name") == ""
-    assert json.loads(run("graftcli", "status", "-o", "json"))["state"] == "ready"
-    assert MODULE.is_dir()
-    for unit in UNITS:
-        assert run("systemctl", "is-active", unit).strip() == "active"
+    assert host.endpoints() == []
+    assert asked("status")["state"] == "ready"
+    assert host.MODULE.is_dir()
+    for unit in host.UNITS:
+        assert host.is_active(unit)
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", host.UNITS)
 def test_systemd_has_nothing_to_say_of_the_units(unit: str) -> None:
     said = run("systemd-analyze", "verify", "--man=no", unit)
     assert [line for line in said.splitlines() if "graft" in line] == []
 
 
-def test_a_container_serves_through_an_endpoint() -> None:
-    container()
+def test_a_container_of_podman_serves_through_an_endpoint() -> None:
+    host.network()
+    host.image()
+    run("graftcli", "add-namespace", "pod", "--container", host.pod())
+    run("graftcli", "-n", "pod", "add", "ep-http", *["type", "ipv4", "addr", host.ADDRESS, "port", "80"])
+    run("graftcli", "-n", "pod", "add-rule", "--direction", "ingress", "--port", "80", "--endpoint", "ep-http")
+    host.start_pod()
+    eventually(host.pod_answers, "nginx answers")
+
+
+def test_another_namespace_gets_an_endpoint() -> None:
     run("graftcli", "add-namespace", "web", "--netns", "web")
-    run("graftcli", "-n", "web", *["add", "ep-http", "type", "ipv4", "addr", "10.9.0.1", "port", "80"])
-    run("graftcli", "-n", "web", "add-rule", "--direction", "ingress", "--port", "80", "--endpoint", "ep-http")
-    serves()
+    run("graftcli", "-n", "web", "add", "ep-echo", *["type", "ipv4", "addr", host.ADDRESS, "port", "7"])
+    run("graftcli", "-n", "web", "add-rule", "--direction", "ingress", "--port", "7", "--endpoint", "ep-echo")
+    assert host.endpoints() == host.ENDPOINTS
 
 
 def test_the_administrator_edits_the_configuration() -> None:
-    """The next boot finds it so."""
-    with open("/etc/graftd/graftd.toml", "a") as file:
+    """What comes later finds it so."""
+    with host.CONFIGURATION.open("a") as file:
         file.write("\n# kept\n")

@@ -9,6 +9,7 @@ import os
 import platform
 import socket
 import struct
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,13 @@ class Trial(NamedTuple):
 
     error: int = 0
     device: str = ""
+
+
+class Module(NamedTuple):
+    """A build of the kernel module. source: the kernel's checksum of what it was built from."""
+
+    version: str
+    source: str
 
 
 class Process(NamedTuple):
@@ -52,6 +60,20 @@ class Host:
 
     def module_loaded(self) -> bool:
         return (self.modules / "graft").is_dir()
+
+    def loaded_module(self) -> Module | None:
+        """The module that the kernel has; None for none."""
+        try:
+            return Module(*((self.modules / "graft" / name).read_text().strip() for name in ("version", "srcversion")))
+        except OSError:
+            return None
+
+    def installed_module(self) -> Module | None:
+        """The module that modprobe would load; None for none."""
+        try:
+            return Module(*(_modinfo(field) for field in ("version", "srcversion")))
+        except (OSError, subprocess.CalledProcessError):
+            return None
 
     def has_netns(self, name: str) -> bool:
         return (self.netns / name).exists()
@@ -131,6 +153,13 @@ def _link(file: Path) -> str:
         return os.readlink(file)
     except OSError:
         return ""
+
+
+def _modinfo(field: str) -> str:
+    command = ["modinfo", "--field", field, "graft"]
+    path = f"/usr/sbin:/sbin:{os.environ.get('PATH', '')}"
+    done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)  # noqa: S603 all ours
+    return done.stdout.strip()
 
 
 def _cookie() -> int:

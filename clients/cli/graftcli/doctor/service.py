@@ -55,6 +55,8 @@ def module(facts: Facts) -> Iterator[Finding]:
         )
     elif status and state == m.MODULE_STATE_REFUSING:
         yield _refusing(status.kernel)
+    elif waiting := _waiting(facts, release):
+        yield waiting
     elif status and status.kernel.module_version != status.version:
         yield Finding(
             WARNING,
@@ -64,6 +66,22 @@ def module(facts: Facts) -> Iterator[Finding]:
             "install both of one version, then: systemctl stop graftd; rmmod graft; modprobe graft; "
             "systemctl start graftd",
         )
+
+
+def _waiting(facts: Facts, release: str) -> Finding | None:
+    """The module that is installed, where another one is loaded; only this machine can be looked at."""
+    loaded, installed = facts.host.loaded_module(), facts.host.installed_module()
+    if loaded is None or installed is None or loaded.source == installed.source or release != facts.host.kernel():
+        return None
+    newer = f"version {installed.version}" if loaded.version != installed.version else "another build of it"
+    return Finding(
+        WARNING,
+        "module-waits",
+        "kernel module",
+        f"version {loaded.version} is loaded, and {newer} is installed and waits until that one is unloaded",
+        "restart the machine; or end what graftcli list-sockets -A shows, then: systemctl stop graftd; rmmod graft;"
+        " systemctl start graftd",
+    )
 
 
 def _refusing(kernel: m.KernelStatus) -> Finding:
