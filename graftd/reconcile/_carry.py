@@ -8,10 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from graftd.errors import GraftError, KernelError, StoreError, StoreUnavailableError
-from graftd.model import Change, NamespaceContent, NamespaceRecord, SetAcl, namespace_of
+from graftd.errors import KernelError, StoreError, StoreUnavailableError
+from graftd.model import Change, NamespaceContent, NamespaceRecord, NetnsIdentity, SetAcl, namespace_of
 from graftd.reconcile._difference import Resource, ResourceKind
-from graftd.reconcile._event import NodeEventKind
 from graftd.reconcile._news import News
 from graftd.reconcile._places import UNKNOWN, Place, Places
 from graftd.reconcile._plan import namespace_before, plan
@@ -28,7 +27,7 @@ class Work:
 
     names: the namespaces that it is about. forget: makes what is known of them what it was. mark: of the events.
     fresh: namespaces that it gives a table elsewhere than before. before: those of `names` that there were, with what
-    they held; where there are fresh ones.
+    they held; where there are fresh ones. not_former: network namespaces whose tables need not be emptied later.
     """
 
     names: set[str]
@@ -37,6 +36,7 @@ class Work:
     fresh: list[str] = field(default_factory=list)
     before: dict[str, tuple[NamespaceRecord, NamespaceContent]] = field(default_factory=dict)
     aborted: int = 0
+    not_former: list[NetnsIdentity] = field(default_factory=list)
 
 
 class Carrier:
@@ -62,12 +62,14 @@ class Carrier:
             record = transaction.find_namespace(name)
             touched, before = namespace_before(changes)
             if record is None:
-                work.aborted += self._tables.clear(name, abort=abort)
+                self._empty(work, name, abort=abort)
                 self._places.remove(name)
             elif touched and (before is None or before.namespace.selector != record.namespace.selector):
                 self._move(work, transaction, record, before, changes, abort=abort)
             else:
                 self._change(work, transaction, record, changes, abort=abort)
+        if work.not_former:
+            transaction.forget_former(work.not_former)
         if work.fresh:
             self._keep_in_mind(work)
 
@@ -97,14 +99,13 @@ class Carrier:
                 self._tables.equalize(view, name, whole=True)
 
     def start_anew(self) -> None:
-        """After another store took this one's place: empty the tables that it does not know, or not there. What fails
-        is told, and left."""
+        """After another store took this one's place: what it does not know, or not there, is nobody's any more."""
         with self._store.snapshot() as view:
             kept = {record.namespace.name: record for record in view.namespaces(limit=ALL)}
         for name in self._places.names():
             live = self._places.live(name)
             if live is not None and (name not in kept or kept[name].namespace.selector != live.selector):
-                self._abandon(name)
+                self._places.remove(name)
         for name, record in kept.items():
             live = self._places.live(name) or self._places.register(record)
             live.generation = UNKNOWN
@@ -112,16 +113,13 @@ class Carrier:
 
     # Inside
 
-    def _abandon(self, name: str) -> None:
-        try:
-            self._tables.clear(name, abort=False)
-        except KernelError as error:
-            self._news.event(
-                NodeEventKind.RECONCILE_FAILED,
-                f"the table of '{name}', which is no longer registered, could not be emptied: {error.message}",
-                name,
-            )
-        self._places.remove(name)
+    def _empty(self, work: Work, name: str, *, abort: bool) -> None:
+        """Empty the table that a namespace gives up. One that is not found now stays one of the store's `former`."""
+        identity = self._places.identity_of(name)
+        aborted = self._tables.clear(name, abort=abort)
+        if aborted is not None and identity is not None:
+            work.aborted += aborted
+            work.not_former.append(identity)
 
     def _know(self, names: set[str]) -> None:
         """A commit may have failed and be kept nevertheless: what the store has now is what holds."""
@@ -154,9 +152,10 @@ class Carrier:
                     self._places.check_empty(name, place)
             if live is not None and isinstance(place, Place) and place.identity == live.identity:
                 live.selector = selector  # another way to the same network namespace
+                work.not_former.append(place.identity)
             else:
                 if before is not None:
-                    work.aborted += self._tables.clear(name, abort=abort)
+                    self._empty(work, name, abort=abort)
                 live = self._places.add(name, selector)
                 live.selector = selector
                 self._places.settle(name, place)
@@ -236,17 +235,19 @@ class Carrier:
 
     def _take_back(self, work: Work, carried: Carried, refusal: KernelError) -> None:
         """Undo what was committed. Whoever watches is told of it as of any change."""
-        for name in work.fresh:
-            with suppress(GraftError):
-                self._tables.clear(name, abort=False)
         try:
             with self._store.transaction() as transaction:
                 for name in work.names.difference(work.before):
                     transaction.apply(None, name, _EMPTY)
                 for name, (record, content) in work.before.items():
                     transaction.apply(record.namespace, name, content)
+                    transaction.identify_namespace(name, record.identity)
                 for name in work.names.difference(work.before):
                     transaction.delete_namespace(name)
+                for name in work.fresh:
+                    with suppress(KernelError):
+                        self._empty(work, name, abort=False)
+                transaction.forget_former(work.not_former)
                 for undo in carried.undo:
                     undo(transaction)
                 changes = transaction.changes

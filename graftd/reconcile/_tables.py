@@ -124,18 +124,26 @@ class Tables:
             desired, _ = self.desired(view, record)
             return _differences(difference(name, desired, self.actual(place)))
 
-    def clear(self, name: str, *, abort: bool) -> int:
-        """Empty a namespace's table, if it is there; how many live sockets that ended, of those that `abort` is to end.
+    def clear(self, name: str, *, abort: bool) -> int | None:
+        """Empty a namespace's table; how many live sockets that ended, of those that `abort` is to end. None where it
+        is not there.
 
         Raises StepRefusedError.
         """
         with self._places.open(name) as place:
             if place is None or place.table is None:
-                return 0
+                return None
             planned = difference(name, BLANK, self.actual(place))
             sent = self.send(name, place, [aborting(one) for one in planned] if abort else planned)
         sent.check(name)
         return sent.aborted
+
+    def empty(self, place: Place) -> None:
+        """Empty a table that no registered namespace stands for. Raises KernelError for what is refused."""
+        if planned := difference("", BLANK, self.actual(place)):
+            for result in self._carried_out(place.fd, [one.step for one in planned]):
+                if result.error is not None:
+                    raise result.error
 
     def desired(self, view: View, record: NamespaceRecord) -> tuple[Desired, dict[str, str]]:
         """What a namespace's table is to be, and which endpoints wait for their target."""

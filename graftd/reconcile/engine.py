@@ -36,6 +36,7 @@ from graftd.ports import Finder, Kernel
 from graftd.reconcile._carry import Carrier, Work
 from graftd.reconcile._difference import Resource
 from graftd.reconcile._event import Listener, NodeEventKind
+from graftd.reconcile._former import FormerTables
 from graftd.reconcile._health import Health
 from graftd.reconcile._import import adopt
 from graftd.reconcile._module import Module
@@ -84,6 +85,15 @@ class Engine:
         self._rounds = Rounds(
             store,
             self._module,
+            places=self._places,
+            tables=self._tables,
+            health=self._health,
+            news=self._news,
+        )
+        self._former = FormerTables(
+            store,
+            kernel,
+            finder,
             places=self._places,
             tables=self._tables,
             health=self._health,
@@ -161,6 +171,7 @@ class Engine:
             self._health.probe_store(self._store)
             self._places.look()
             self._rounds.follow(None if whole else self._places.doubtful(), whole=whole)
+            self._former.empty()
 
     def refresh(self, selectors: Iterable[Selector]) -> None:
         """Look anew at what these select, and give tables to those that came."""
@@ -328,6 +339,8 @@ class Engine:
                 repairs = self.read(lambda view: [one for each in names for one in self._tables.compare(view, each)])
             else:
                 repairs = self._rounds.equalize(names, whole=True)
+                if name is None:
+                    self._former.empty()
             failures = [one for one in self._health.failures() if one.resource.namespace in names]
             return Report(tuple(repairs), tuple(failures), revision)
 

@@ -359,6 +359,13 @@ def read_freeze(text: str | None) -> Freeze | None:
         raise _damaged("what the database holds of the node's freeze makes no sense", error) from error
 
 
+def read_former(boot_id: str, cookie: str, selector: str) -> tuple[NetnsIdentity, Selector]:
+    try:
+        return NetnsIdentity(boot_id, int(cookie)), _read_selector(json.loads(selector))
+    except _NONSENSE as error:
+        raise _damaged("what the database holds of a former network namespace makes no sense", error) from error
+
+
 def _fields(body: str) -> Fields:
     """A body's fields, each to be taken out."""
     fields: Fields

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graftd.errors import BackupDamagedError, StoreDamagedError, StoreUnavailableError, StoreVersionError
-from graftd.store import _log, _remembered, _schema
+from graftd.store import _former, _log, _remembered, _schema
 from graftd.store._connection import Database, busy, check_content, failure, open_writer, place_failure
 from graftd.store._view import View
 
@@ -58,9 +58,11 @@ def prepared(live: Database, copy: Path, new_uid: Callable[[], str]) -> Iterator
         yield database, info
 
 
-def renew(database: Database, revision: int, history_id: str) -> None:
-    """Begin a new history at a revision: without a log and remembered requests."""
+def renew(database: Database, live: Database, revision: int, history_id: str) -> None:
+    """Begin a new history at a revision: without a log and remembered requests, and with the network namespaces that
+    `live` has tables in."""
     with database.writing():
+        _former.carry_over(live, database)
         _log.clear(database, revision)
         _remembered.clear(database)
         database.run("UPDATE meta SET history = ?", (history_id,))

@@ -94,6 +94,15 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT
         """,
     ),
+    (
+        # Network namespaces that a registered one was, with what selected them, until their tables are known to be
+        # empty. cookie: decimal, for it has 64 bits and no sign.
+        """
+        CREATE TABLE former (
+            boot_id TEXT NOT NULL, cookie TEXT NOT NULL, selector TEXT NOT NULL, PRIMARY KEY (boot_id, cookie)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 
 
@@ -141,12 +150,13 @@ def migrate(
 ) -> list[Path]:
     """Bring the database to the newest schema; the backups made on the way, one before each step.
 
-    Each step is all or nothing. A database without tables is not backed up. Statements may call new_uid().
+    Each step is all or nothing. A database that had no tables is not backed up. Statements may call new_uid().
     """
     backups: list[Path] = []
+    backed_up = backed_up and version_of(database) > 0
     database.raw.create_function("new_uid", 0, new_uid)
     while (version := version_of(database)) < len(MIGRATIONS):
-        if version and backed_up:
+        if backed_up:
             backups.append(back_up(database, backup_path(database.path, version, now())))
         with database.writing():
             if version_of(database) != version:  # another process was quicker

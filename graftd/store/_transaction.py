@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Concatenate, ParamSpec, TypeVar
@@ -33,7 +33,7 @@ from graftd.model import (
     Selector,
     TargetedEndpoint,
 )
-from graftd.store import _codec, _remembered
+from graftd.store import _codec, _former, _remembered
 from graftd.store._acl import AclWriter
 from graftd.store._codec import Kind, Row
 from graftd.store._connection import Database
@@ -95,6 +95,7 @@ class Transaction(View):
     missing_ok: whether a resource that is not there is as good as deleted, or a NotFoundError.
     Every method raises a StoreError for what the database does, NotFoundError for a namespace that
     is not there, and returns the resource as it is now. A resource that is as wanted is not changed.
+    What a namespace was and may be no more, becomes one of `former`.
     """
 
     def __init__(self, database: Database, limits: Limits, now: int, new_uid: Callable[[], str]) -> None:
@@ -102,7 +103,7 @@ class Transaction(View):
         self._writer = Writer(database, now, new_uid)
         self._limits = limits
         self._remembers = False
-        self._freezes = False
+        self._keeps_unlogged = False
         self._failure: BaseException | None = None
 
     @property
@@ -124,7 +125,13 @@ class Transaction(View):
         """Keep whether new grafts are denied everywhere. This is no change in the log."""
         if freeze != self.freeze:
             self._database.run("UPDATE meta SET freeze = ?", (_codec.write_freeze(freeze),))
-            self._freezes = True
+            self._keeps_unlogged = True
+
+    @_writes
+    def forget_former(self, identities: Sequence[NetnsIdentity]) -> None:
+        """Drop these from `former`: their tables are empty, or somebody's. This is no change in the log."""
+        _former.forget(self._database, identities)
+        self._keeps_unlogged = True
 
     @_writes
     def remember(self, caller: str, request_id: str, fingerprint: bytes, answer: bytes) -> None:
@@ -195,6 +202,8 @@ class Transaction(View):
                 put.namespace,
             ),
         )
+        if before.identity is not None and before.namespace.selector != namespace.selector:
+            _former.add(self._database, before.identity, before.namespace.selector)
         record = NamespaceRecord(put.uid, namespace, before.identity, _codec.version(put))
         self._writer.log(ChangeKind.UPDATED, put, record, before)
         self._writer.touch_content(self._namespace_id(namespace.name))
@@ -210,6 +219,8 @@ class Transaction(View):
             return before
         row = row._replace(body=_codec.write_namespace(before.namespace, identity))
         self._database.run("UPDATE namespace SET body = ? WHERE name = ?", (row.body, name))
+        if before.identity is not None:
+            _former.add(self._database, before.identity, before.namespace.selector)
         record = NamespaceRecord(row.uid, before.namespace, identity, before.version)
         self._writer.log(ChangeKind.UPDATED, row, record, before)
         return record
@@ -238,6 +249,8 @@ class Transaction(View):
             )
         self._empty(name, force=force)
         self._database.run("DELETE FROM namespace WHERE name = ?", (name,))
+        if was.identity is not None:
+            _former.add(self._database, was.identity, was.namespace.selector)
         self._writer.log(ChangeKind.DELETED, row, was, was)
         self._ids.pop(name, None)
         return was
@@ -375,7 +388,7 @@ class Transaction(View):
                 kept_bytes=self._limits.request_bytes,
                 since=self._known_since,
             )
-        return bool(self._writer.changes) or self._remembers or self._freezes
+        return bool(self._writer.changes) or self._remembers or self._keeps_unlogged
 
     # Inside
 

@@ -12,10 +12,12 @@ from graftd.model import (
     Identified,
     NamespaceContent,
     NamespaceRecord,
+    NetnsIdentity,
     Rule,
     RuleRecord,
+    Selector,
 )
-from graftd.store import _codec, _log, _remembered
+from graftd.store import _codec, _former, _log, _remembered
 from graftd.store._codec import Kind, Row
 from graftd.store._connection import Database
 from graftd.store._remembered import Request
@@ -101,6 +103,12 @@ class View:
         """
         self._check_open()
         return _remembered.recall(self._database, Request(caller, request_id, fingerprint), self._known_since)
+
+    def former(self) -> list[tuple[NetnsIdentity, Selector]]:
+        """Network namespaces that a registered one was, each with what selected it. One of them may be a registered
+        one's again."""
+        self._check_open()
+        return _former.known(self._database)
 
     # Namespaces
 

@@ -184,7 +184,8 @@ class Store:
     def restore(self, path: Path) -> CopyInfo:
         """Replace everything by what such a copy holds: all or nothing, durably. What then is there, told as
         of a copy: every resource as it was, with its version; a new history; the revision after those of
-        both; no log, so that watchers have to list anew; no remembered requests. Snapshots stand.
+        both; no log, so that watchers have to list anew; no remembered requests; as former, every network namespace
+        that was one of the store's. Snapshots stand.
 
         Raises as check_copy, and what a transaction raises. Not inside of one.
         """
@@ -192,8 +193,9 @@ class Store:
         with prepared(self._writer, path, self._new_uid) as (copy, info):
             revision = max(_log.newest(self._writer), info.revision) + 1
             history_id = self._new_uid()
-            renew(copy, revision, history_id)
+            renew(copy, self._writer, revision, history_id)
             overwrite(self._writer, copy, self._failpoint)
+            self._failpoint("after-commit")
             return replace(info, revision=revision, history_id=history_id)
 
     def _check_file(self) -> None:

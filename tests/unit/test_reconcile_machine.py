@@ -60,6 +60,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.world = World(self.folder)
         self.state: State = ()
+        self.copied: State | None = None
 
     @initialize()
     def begin(self) -> None:
@@ -292,12 +293,47 @@ class EngineMachine(RuleBasedStateMachine):
         world.tables.load(loaded=True)
         world.engine.tick()
         world.check_equal()
+        self.check_former()
         assert world.engine.conditions() == []
         world.steps()
         world.heard.kinds()
         world.engine.tick(whole=True)
         assert world.steps() == []
         assert world.heard.kinds() == []
+
+    def check_former(self) -> None:
+        """What nobody stands for is empty; unless it cannot be found, or who was it is absent."""
+        world = self.world
+        kept = world.engine.read(lambda view: view.former())
+        absent = {
+            one.namespace.selector
+            for one in world.engine.read(lambda view: view.namespaces())
+            if world.engine.identity_of(one.namespace.name) is None
+        }
+        cookies = set(world.tables.namespaces.values())
+        wait = {identity.cookie for identity, by in kept if by in absent or identity.cookie not in cookies}
+        assert wait == {identity.cookie for identity, _ in kept}
+        for table in world.tables.tables():
+            held = table.endpoints or table.rules or table.acls or table.frozen
+            assert not held or world.engine.namespace_of(table.netns_cookie) or table.netns_cookie in wait
+
+    @rule()
+    def keep_a_copy(self) -> None:
+        (self.folder / "copy").unlink(missing_ok=True)
+        self.world.engine.store.back_up(self.folder / "copy")
+        self.copied = self.state
+
+    @precondition(lambda self: self.copied is not None)
+    @rule(kill=st.booleans())
+    def restore(self, kill: bool) -> None:
+        self.world.failing, self.world.failure = "after-commit" if kill else None, KilledError()
+        try:
+            self.world.engine.restore(self.folder / "copy")
+        except KilledError:
+            self.world.crash()
+        self.world.failing = None
+        assert self.copied is not None
+        self.state = self.copied
 
     @rule()
     def drift_is_told(self) -> None:
