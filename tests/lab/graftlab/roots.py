@@ -58,7 +58,7 @@ def machine_recipe(release: Release) -> Recipe:
     recipe = guest_recipe(replace(release, kernels=(release.name,)))
     fetch = (
         'rm -f "$1"/var/cache/apt/archives/*.deb',
-        f'{_INSTALL} --download-only {" ".join(release.later)}',
+        f"{_INSTALL} --download-only {' '.join(release.later)}",
         f'mkdir -p "$1/{LATER_KERNEL}" && mv "$1"/var/cache/apt/archives/*.deb "$1/{LATER_KERNEL}"',
     )
     return replace(recipe, packages=MACHINE_PACKAGES, customize_hooks=(*recipe.customize_hooks, *fetch))
