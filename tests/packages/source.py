@@ -20,6 +20,18 @@ _VERSION = re.compile(r'^__version__ = "(.*)"$', re.MULTILINE)
 
 # The version that an upgrade begins with, until there is a tag to begin with.
 OLDER = "0.0.9"
+_AFTER_SCHEMAS = "def check_version("
+# What is kept in a table of the second schema is not kept.
+_FORMER = "graftd/store/_former.py"
+_NO_FORMER = """
+def known(*_):
+    return []
+
+def add(*_):
+    pass
+
+forget = carry_over = add
+"""
 
 
 @dataclass(frozen=True)
@@ -55,9 +67,13 @@ class Source:
         return cls(_field("graftd/__init__.py", _VERSION), int(done.stdout))
 
     def older(self) -> Source:
-        """The same under a lower version, with a database of one schema less."""
-        versions = [Edit(name, f'"{self.version}"', f'"{OLDER}"') for name in ("graftd/__init__.py", "kmod/graft.h")]
-        return replace(self, version=OLDER, edits=versions)
+        """The same under a lower version, with a database of the first schema."""
+        edits = [Edit(name, f'"{self.version}"', f'"{OLDER}"') for name in ("graftd/__init__.py", "kmod/graft.h")]
+        edits.append(
+            Edit("graftd/store/_schema.py", _AFTER_SCHEMAS, f"MIGRATIONS = MIGRATIONS[:1]\n\n\n{_AFTER_SCHEMAS}")
+        )
+        edits.append(Edit(_FORMER, self.read(_FORMER), _NO_FORMER))
+        return replace(self, version=OLDER, edits=edits)
 
     @property
     def maintainer(self) -> str:
