@@ -130,6 +130,15 @@ def packages(guest: Guest, *boots: Sequence[str], older: bool = False) -> Run:
     return run
 
 
+def rpm_packages(folder: Path, log: IO[str]) -> Counts:
+    """Build the rpm packages, and install, upgrade and erase them in a root."""
+    del folder
+    report = BUILD / "packages" / "rpm.xml"
+    report.unlink(missing_ok=True)
+    status = _call(["make", "packages", "FORMAT=rpm"], log)
+    return _tested(report, status, "the packages are not as they should be")
+
+
 def soak(guest: Guest) -> Run:
     """Return a run of the long forms of the stress tests, which also prints how long each took."""
 
@@ -219,6 +228,7 @@ SUITES = {
               packages(Guest(timeout=3000.0), *_ALL_OF_PACKAGES, older=True), part_of_all=False),
         Suite("packages-bookworm", "the deb packages on a machine of Debian 12: installation and reboot",
               packages(Guest(suite="bookworm", timeout=3000.0), ["first_boot"], ["second_boot"]), part_of_all=False),
+        Suite("packages-rpm", "the rpm packages in a root without a kernel", rpm_packages, part_of_all=False),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
         Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),

@@ -22,7 +22,7 @@ FOLDER = CHECKOUT / "build" / "packages"
 class Job:
     """One build. ``script`` runs beside the folder ``tree``, in a root of ``release`` with ``packages`` installed.
 
-    It leaves what it built as ``results``, a pattern.
+    It leaves what it made as ``results``, a pattern.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Workshop:
     def run(self, job: Job, source: Source, files: Mapping[str, str]) -> None:
         """Do a job; ``files`` are there as well.
 
-        Raises LabError where it fails; what it printed was passed on.
+        Raises LabError where it fails; what it printed was passed on, and results that there are were collected.
         """
         suite = SUITES[job.release].release
         pockets = tuple(pocket for pocket in suite.pockets if not pocket.endswith("-backports"))
@@ -55,8 +55,8 @@ class Workshop:
                 (work / file).write_text(text)
             command = ["env", f"SOURCE_DATE_EPOCH={source.epoch}", "sh", "-ec", job.script]
             done = roots.run_inside(root, work, command, log=lambda line: print(f"{job.name}: {line}", flush=True))
-            if done.returncode:
-                raise LabError(f"the {job.name} packages cannot be built; above is what was said of it")
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in work.glob(job.results):
                 shutil.copy(path, self.folder)
+            if done.returncode:
+                raise LabError(f"the {job.name} packages are not as they should be; above is what was said of it")
