@@ -144,4 +144,4 @@ def state_of(namespace: str) -> str:
 
 
 def pod_answers() -> bool:
-    return run("curl", "-s", "-m", "5", f"http://{ADDRESS}/", check=False) == "grafted"
+    return run("curl", "-s", "-m", "30", f"http://{ADDRESS}/", check=False) == "grafted"
