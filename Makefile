@@ -93,7 +93,8 @@ install: man completion ## the programs, below DESTDIR; 'make -C kmod modules_in
 	install -D packaging/bin/graftcli $(DESTDIR)/usr/bin/graftcli
 	# What an administrator wrote stays.
 	test -e $(DESTDIR)/etc/graftd/graftd.toml || \
-		install -D -m 644 packaging/graftd.toml $(DESTDIR)/etc/graftd/graftd.toml
+		install -D -m 644 packaging/etc/graftd.toml $(DESTDIR)/etc/graftd/graftd.toml
+	install -D -m 644 packaging/graftd.toml $(DESTDIR)/usr/share/graftd/graftd.toml
 	install -d $(DESTDIR)$(UNIT_DIR)
 	install -m 644 packaging/systemd/*.service packaging/systemd/*.socket $(DESTDIR)$(UNIT_DIR)/
 	for kind in sysusers.d tmpfiles.d modules-load.d; do \

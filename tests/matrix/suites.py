@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import shutil
+import filecmp
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ _SERVICE_TESTS = "/usr/src/graft/tests/service"
 # Of tests/service, what could differ from one release's libraries and kernel to another's.
 _ON_EVERY_RELEASE = ("boot", "tables", "traffic")
 # What is tested of packages, boot by boot.
-_ALL_OF_PACKAGES = (("first_boot", "upgrade", "later_kernel"), ("second_boot", "removal"))
+_ALL_OF_PACKAGES = (
+    ("without_module", "first_boot", "upgrade", "later_kernel"),
+    ("second_boot", "removal"),
+)
 # How often each race is run: less often where the module's code is another suite's, or the kernel does the looking.
 _RACES = 150
 _FEWER_RACES = 50
@@ -109,12 +112,10 @@ def packages(guest: Guest, *boots: Sequence[str], older: bool = False) -> Run:
     """
 
     def run(folder: Path, log: IO[str]) -> Counts:
-        for where, *options in (("", "deb"), ("older", "--older", "deb"))[: 1 + older]:
-            if _call([sys.executable, "-m", "packages", *options], log):
-                return failure("the packages cannot be built")
-            (folder / where).mkdir(exist_ok=True)
-            for path in (BUILD / "packages" / where).glob("*.deb"):
-                shutil.copy(path, folder / where)
+        builds = [["--into", str(folder), "deb"]]
+        builds += [["--into", str(folder / "older"), "--older", "deb"]] if older else []
+        if any(_packages(words, log) for words in builds):
+            return failure("the packages cannot be built")
         counts, disk = Counts(), folder / "disk"
         try:
             for number, names in enumerate(boots, 1):
@@ -130,13 +131,24 @@ def packages(guest: Guest, *boots: Sequence[str], older: bool = False) -> Run:
     return run
 
 
-def rpm_packages(folder: Path, log: IO[str]) -> Counts:
-    """Build the rpm packages, and install, upgrade and erase them in a root."""
-    del folder
-    report = BUILD / "packages" / "rpm.xml"
-    report.unlink(missing_ok=True)
-    status = _call(["make", "packages", "FORMAT=rpm"], log)
-    return _tested(report, status, "the packages are not as they should be")
+def package_builds(folder: Path, log: IO[str]) -> Counts:
+    """Build every package twice, with the linters' consent and byte by byte alike, and take the rpms through a root."""
+    first, second = folder / "first", folder / "second"
+    status = _packages(["--into", str(first), "--test"], log)
+    counts = _tested(first / "rpm.xml", status, "the packages are not as they should be")
+    if _packages(["--into", str(second)], log):
+        return counts + failure("the packages cannot be built a second time")
+    differ = [path.name for path in first.glob("*.*") if path.suffix in {".deb", ".rpm"} and not _is_in(second, path)]
+    return counts + (failure(f"a second build makes another {', '.join(differ)}") if differ else Counts(passed=1))
+
+
+def _packages(words: Sequence[str], log: IO[str]) -> int:
+    return _call([sys.executable, "-m", "packages", *words], log)
+
+
+def _is_in(folder: Path, path: Path) -> bool:
+    other = folder / path.name
+    return other.exists() and filecmp.cmp(path, other, shallow=False)
 
 
 def soak(guest: Guest) -> Run:
@@ -228,7 +240,7 @@ SUITES = {
               packages(Guest(timeout=3000.0), *_ALL_OF_PACKAGES, older=True), part_of_all=False),
         Suite("packages-bookworm", "the deb packages on a machine of Debian 12: installation and reboot",
               packages(Guest(suite="bookworm", timeout=3000.0), ["first_boot"], ["second_boot"]), part_of_all=False),
-        Suite("packages-rpm", "the rpm packages in a root without a kernel", rpm_packages, part_of_all=False),
+        Suite("packages-built", "packages built twice, linted, and the rpms in a root", package_builds),
         Suite("figures", "instructions per operation", host_command(sys.executable, "-m", "bench")),
         Suite("demo", "make demo", demo, alone=True),
         Suite("soak-6.12", "long stress, kernel 6.12", soak(Guest(timeout=7200.0)), part_of_all=False),

@@ -24,6 +24,8 @@ mv ../changelog debian/changelog
 dpkg-buildpackage --build=binary --no-sign --jobs=2
 cd ..
 lintian --fail-on error,warning --tag-display-limit 0 ./*.changes
+# So that 'apt install ./graft*.deb' is the whole installation.
+for file in libgraft-preload_*.deb python3-graft_*.deb; do mv "$file" "graft+$file"; done
 """
 
 

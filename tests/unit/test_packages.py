@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -39,3 +40,10 @@ def test_every_maintainer_script_leaves_room_for_debhelper() -> None:
     for script in scripts:
         assert script.read_text().startswith("#!/bin/sh\n"), script
         assert "\n#DEBHELPER#\n" in script.read_text(), script
+
+
+def test_the_installed_configuration_is_what_it_always_was() -> None:
+    """Another one would make an upgrade ask, or stop where nobody answers."""
+    text = (ROOT / "packaging/etc/graftd.toml").read_bytes()
+    assert hashlib.sha256(text).hexdigest() == "24ca4714210d5e5faeba12878ae638705b65d36b134800410f20cc3275ef1381"
+    assert all(line.startswith(b"#") for line in text.splitlines())

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 _SHARE = Path("/mnt/share")
-NEW = sorted(map(str, _SHARE.glob("*.deb")))
+NEW = sorted(map(str, _SHARE.glob("graft*.deb")))
 # What an upgrade begins with; none where there is no upgrade.
-OLDER = sorted(map(str, (_SHARE / "older").glob("*.deb")))
+OLDER = sorted(map(str, (_SHARE / "older").glob("graft*.deb")))
 FIRST = OLDER or NEW
 PACKAGES = ("graft", "graft-dkms", "graftd", "graftcli", "python3-graft", "libgraft-preload")
+# files_of_ours() before anything was installed.
+BEFORE = Path("/var/tmp/before")
 SERVICE_PACKAGES = ("graftd", "graftcli", "python3-graft")
 UNITS = ("graftd.service", "graftd.socket", "graftd-admin.socket", "graftd-read-only.socket")
 MODULE = Path("/sys/module/graft")
@@ -57,9 +59,21 @@ def apt(*words: str) -> str:
     return run("apt-get", "--yes", "--no-install-recommends", *words)
 
 
-def of_packages(paths: list[str], names: tuple[str, ...]) -> list[str]:
+def of_packages(paths: list[str], *names: str) -> list[str]:
     """The files of these packages."""
-    return [path for path in paths if Path(path).name.partition("_")[0] in names]
+    return [path for path in paths if Path(path).name.removeprefix("graft+").partition("_")[0] in names]
+
+
+def verify(*names: str) -> str:
+    """What differs from what packages hold. Documentation is not on the lab's machines."""
+    lines = run("dpkg", "--verify", *names, check=False).splitlines()
+    return "\n".join(line for line in lines if "/usr/share/doc/" not in line and "/usr/share/man/" not in line)
+
+
+def files_of_ours() -> set[str]:
+    """All files whose path tells of the project; what only runs is not among them, nor what the lab has."""
+    found = run("find", "/etc", "/usr", "/var/lib", "/run", "-xdev", "-path", "*graft*").splitlines()
+    return {path for path in found if not path.startswith(("/usr/lib/graft-lab", "/usr/src/graft/", "/run/lab"))}
 
 
 def version_of(paths: list[str]) -> str:

@@ -3,31 +3,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from packages.machine import host
 from packages.machine.host import apt, asked, eventually, run
 
 
-def test_the_service_without_the_module() -> None:
-    """It is there for who reads, and says to who writes what is missing."""
-    assert host.FIRST, "the share has no packages"
-    assert not Path("/usr/sbin/graftd").exists()
-    apt("install", *host.of_packages(host.FIRST, host.SERVICE_PACKAGES))
-    run("systemctl", "start", "graftd")
-    assert asked("status")["state"] == "degraded"
-    assert run("graftcli", "-A", "list-endpoints", "-o", "name") == ""
-    refusal = run("graftcli", "add-namespace", "web", "--netns", "web", check=False)
-    assert "the kernel module graft is not loaded: load it with 'modprobe graft'" in refusal
-    assert "module-not-loaded" in run("graftcli", "doctor", "-o", "name", check=False)
-    run("systemctl", "stop", "graftd", *host.UNITS)
-
-
 def test_the_packages_are_installed() -> None:
+    assert host.FIRST, "the share has no packages"
+    if not host.BEFORE.exists():
+        host.BEFORE.write_text("\n".join(host.files_of_ours()))
     apt("install", *host.FIRST)
-    run("dpkg", "--verify", *host.PACKAGES)
+    assert host.verify(*host.PACKAGES) == ""
 
 
 def test_the_module_is_built_for_every_kernel_and_signed() -> None:

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -28,14 +28,18 @@ with socket.create_server(("", 7)) as server:
 
 
 class Traffic:
-    """One connection that is used all the time, and new ones one after the other."""
+    """One connection that is used all the time, new ones one after the other, and changes of the namespace `kept`."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._watched, args=[one]) for one in (self._echo, self._fetch)]
+        self._threads = [
+            threading.Thread(target=self._watched, args=[one]) for one in (self._echo, self._fetch, self._change)
+        ]
+        self._attempts = 0
         self.echoed = 0
         self.fetched = 0
+        self.acknowledged: list[str] = []
         self.troubles: list[str] = []
 
     def start(self) -> None:
@@ -47,8 +51,18 @@ class Traffic:
         for thread in self._threads:
             thread.join()
 
-    def _watched(self, use: object) -> None:
-        assert callable(use)
+    def await_more(self) -> None:
+        """Three times more of everything, or trouble."""
+        before = self._done()
+        eventually(
+            lambda: bool(self.troubles) or all(now > then + 2 for then, now in zip(before, self._done(), strict=True)),
+            "traffic flows",
+        )
+
+    def _done(self) -> tuple[int, int, int]:
+        return self.echoed, self.fetched, len(self.acknowledged)
+
+    def _watched(self, use: Callable[[], None]) -> None:
         try:
             while not self._over.wait(0.2):
                 use()
@@ -67,6 +81,18 @@ class Traffic:
             with one.makefile("rb") as answer:
                 assert answer.read().endswith(b"grafted")
         self.fetched += 1
+
+    def _change(self) -> None:
+        """Not all are acknowledged: for a moment there is no graftcli, and its Python is of two versions."""
+        self._attempts += 1
+        name, port = f"ep-{self._attempts}", str(1000 + self._attempts)
+        command = ("graftcli", "-n", "kept", "add", name, "type", "ipv4", "addr", host.ADDRESS, "port", port)
+        try:
+            said = run(*command, check=False)
+        except FileNotFoundError:
+            return
+        if said == f"namespaces/kept/endpoints/{name} created\n":
+            self.acknowledged.append(f"namespaces/kept/endpoints/{name}")
 
 
 @contextmanager
@@ -101,20 +127,23 @@ def _content() -> list[str]:
 
 
 def test_an_upgrade_breaks_no_connection_and_loses_no_mapping() -> None:
+    run("ip", "netns", "add", "kept")
+    run("graftcli", "add-namespace", "kept", "--netns", "kept")
     socket_file = host.DATABASE.parents[2] / "run/graftd/graftd.sock"
     before, process, schema, content = socket_file.stat().st_ino, _main_process(), _schema(), _content()
     with traffic() as one:
-        eventually(lambda: one.echoed > 3 and one.fetched > 3, "traffic flows")
+        one.await_more()
         apt("install", *host.NEW)
-        echoed, fetched = one.echoed, one.fetched
-        eventually(lambda: one.echoed > echoed + 3 and one.fetched > fetched + 3, "traffic flows on")
+        one.await_more()
     eventually(lambda: host.is_active("graftd"), "graftd is back")
     assert _main_process() != process
     assert asked("version")["graftd"] == host.version_of(host.NEW)
     assert socket_file.stat().st_ino == before
+    assert set(one.acknowledged) <= set(host.endpoints())
+    run("graftcli", "delete-namespace", "kept", "--force", "--yes")
     assert (_schema(), _content()) == (schema + 1, content)
     assert host.CONFIGURATION.read_text().endswith("# kept\n")
-    run("dpkg", "--verify", *host.PACKAGES[2:])
+    assert host.verify(*host.PACKAGES) == f"??5?????? c {host.CONFIGURATION}"
 
 
 def test_the_module_in_use_stays_and_the_newer_one_waits() -> None:
@@ -136,7 +165,7 @@ def test_the_older_module_serves_the_newer_service() -> None:
 def test_an_older_service_refuses_the_newer_database() -> None:
     """In a sentence; the newer one, installed again, has everything."""
     content = _content()
-    apt("install", "--allow-downgrades", *host.of_packages(host.OLDER, host.SERVICE_PACKAGES))
+    apt("install", "--allow-downgrades", *host.of_packages(host.OLDER, *host.SERVICE_PACKAGES))
     eventually(lambda: run("systemctl", "is-failed", "graftd", check=False).strip() == "failed", "graftd gives up")
     said = run("journalctl", "--unit", "graftd", "--lines", "20", "--output", "cat")
     assert "and this graftd knows" in said
