@@ -158,7 +158,7 @@ def test_the_module_in_use_stays_and_the_newer_one_waits() -> None:
 def test_the_older_module_serves_the_newer_service() -> None:
     assert asked("status")["state"] == "ready"
     run("graftcli", "-n", "web", "add", "ep-later", *["type", "ipv4", "addr", host.ADDRESS, "port", "8"])
-    assert asked("-n", "web", "show-endpoint", "ep-later")["sync"]["state"] == "in_sync"
+    assert asked("-n", "web", "show-endpoint", "ep-later")["sync"]["state"] == "in-sync"
     run("graftcli", "-n", "web", "delete-endpoint", "ep-later", "--yes")
 
 
