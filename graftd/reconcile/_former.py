@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 
-from graftd.errors import KernelError, StoreError
+from graftd.errors import KernelError, ModuleNotLoadedError, StoreDamagedError, StoreError
 from graftd.model import NetnsIdentity, Selector
 from graftd.ports import Finder, Kernel
 from graftd.reconcile._event import NodeEventKind
@@ -15,6 +16,8 @@ from graftd.reconcile._news import News
 from graftd.reconcile._places import Place, Places
 from graftd.reconcile._tables import Tables
 from graftd.store import Store
+
+_LOG = logging.getLogger(__name__)
 
 
 class FormerTables:
@@ -43,29 +46,50 @@ class FormerTables:
     def empty(self) -> None:
         """Empty those that can be found, after a look at every namespace. What fails, the next time repeats."""
         try:
-            with self._store.snapshot() as view:
-                former = view.former()
+            former = self._known()
             if former and (done := self._done(former)):
                 with self._store.transaction() as transaction:
                     transaction.forget_former(done)
         except StoreError as error:
             self._health.note_store(error)
 
+    def _known(self) -> list[tuple[NetnsIdentity, Selector]]:
+        try:
+            with self._store.snapshot() as view:
+                return view.former()
+        except StoreDamagedError:
+            with self._store.transaction() as transaction:
+                dropped = transaction.drop_senseless_former()
+                former = transaction.former()
+        _LOG.warning(
+            "what the database held of former network namespaces made no sense and was dropped (%d of them): "
+            "what is in their tables stays there, and ListTables shows it",
+            dropped,
+        )
+        return former
+
     def _done(self, former: list[tuple[NetnsIdentity, Selector]]) -> list[NetnsIdentity]:
         """Those that are of another boot, gone, empty, or somebody's now."""
-        done: list[NetnsIdentity] = []
-        own = self._places.own
+        boot_id = self._places.own.boot_id
+        done = [identity for identity, _ in former if identity.boot_id != boot_id]
         with suppress(KernelError):
-            ours = {one.netns_cookie for one in self._kernel.tables() if one.owner_cookie in (0, own.cookie)}
+            ours = self._ours()
             for identity, selector in former:
-                if (
-                    identity.boot_id != own.boot_id
-                    or identity.cookie not in ours
+                if identity.boot_id == boot_id and (
+                    identity.cookie not in ours
                     or self._places.name_of(identity.cookie)
                     or self._emptied(identity, selector)
                 ):
                     done.append(identity)
         return done
+
+    def _ours(self) -> set[int]:
+        """Network namespaces whose tables graftd may have filled."""
+        try:
+            tables = self._kernel.tables()
+        except ModuleNotLoadedError:  # every table went with it
+            return set()
+        return {one.netns_cookie for one in tables if one.owner_cookie in (0, self._places.own.cookie)}
 
     def _emptied(self, identity: NetnsIdentity, selector: Selector) -> bool:
         if any(self._places.identity_of(name) is None for name in self._places.selected((selector,))):

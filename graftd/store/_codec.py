@@ -359,9 +359,9 @@ def read_freeze(text: str | None) -> Freeze | None:
         raise _damaged("what the database holds of the node's freeze makes no sense", error) from error
 
 
-def read_former(boot_id: str, cookie: str, selector: str) -> tuple[NetnsIdentity, Selector]:
+def read_former(boot_id: bytes, cookie: bytes, selector: bytes) -> tuple[NetnsIdentity, Selector]:
     try:
-        return NetnsIdentity(boot_id, int(cookie)), _read_selector(json.loads(selector))
+        return NetnsIdentity(boot_id.decode(), int(cookie)), _read_selector(json.loads(selector))
     except _NONSENSE as error:
         raise _damaged("what the database holds of a former network namespace makes no sense", error) from error
 

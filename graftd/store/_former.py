@@ -5,24 +5,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
-from graftd.errors import StoreDamagedError
+from graftd.errors import StoreDamagedError, StoreError
 from graftd.model import NetnsIdentity, Selector
 from graftd.store import _codec
 from graftd.store._codec import Kind, Row
 from graftd.store._connection import Database
 
-_ADD = "INSERT OR IGNORE INTO former (boot_id, cookie, selector) VALUES (?, ?, ?)"
+# As bytes: damaged text need not be UTF-8, and one such value would fail all of the rows.
+_ALL = """
+    SELECT CAST(boot_id AS BLOB), CAST(cookie AS BLOB), CAST(selector AS BLOB) FROM former ORDER BY boot_id, cookie
+"""
 
 
 def known(database: Database) -> list[tuple[NetnsIdentity, Selector]]:
-    """Each with what selected it."""
-    rows = database.rows("SELECT boot_id, cookie, selector FROM former ORDER BY boot_id, cookie")
-    return [_codec.read_former(*row) for row in rows]
+    """Each with what selected it. Raises StoreDamagedError for one that makes no sense."""
+    return [_codec.read_former(*row) for row in database.rows(_ALL)]
 
 
 def add(database: Database, identity: NetnsIdentity, selector: Selector) -> None:
-    database.run(_ADD, (identity.boot_id, str(identity.cookie), _codec.namespace_selector(selector)))
+    database.run(
+        "INSERT OR IGNORE INTO former (boot_id, cookie, selector) VALUES (?, ?, ?)",
+        (identity.boot_id, str(identity.cookie), _codec.namespace_selector(selector)),
+    )
 
 
 def forget(database: Database, identities: Iterable[NetnsIdentity]) -> None:
@@ -30,13 +36,35 @@ def forget(database: Database, identities: Iterable[NetnsIdentity]) -> None:
     database.run_each("DELETE FROM former WHERE boot_id = ? AND cookie = ?", done)
 
 
+def drop_senseless(database: Database) -> int:
+    """Drop those that make no sense; how many."""
+    dropped = 0
+    for row in database.rows(_ALL):
+        try:
+            _codec.read_former(*row)
+        except StoreDamagedError:
+            sql = "DELETE FROM former WHERE CAST(boot_id AS BLOB) IS ? AND CAST(cookie AS BLOB) IS ?"
+            dropped += database.run(sql, row[:2])
+    return dropped
+
+
 def carry_over(live: Database, copy: Database) -> None:
     """Before a copy takes the place of `live`: what is former or registered there is former in the copy, which may know
-    nothing of it; what the copy calls former was so when it was made."""
+    nothing of it; what the copy calls former was so when it was made. What of `live` cannot be read is left out: the
+    restore may be to mend that."""
     copy.run("DELETE FROM former")
-    for name, body in live.rows("SELECT name, body FROM namespace"):
-        with suppress(StoreDamagedError):  # which the restore may be to mend
+    for name, body in _readable(live, "SELECT name, body FROM namespace"):
+        with suppress(StoreDamagedError):
             record = _codec.namespace_record(Row(Kind.NAMESPACE, name, b"", "", 0, body, 0, 0, 0))
             if record.identity is not None:
                 add(copy, record.identity, record.namespace.selector)
-    copy.run_each(_ADD, live.rows("SELECT boot_id, cookie, selector FROM former"))
+    for row in _readable(live, _ALL):
+        with suppress(StoreDamagedError):
+            add(copy, *_codec.read_former(*row))
+
+
+def _readable(database: Database, sql: str) -> list[tuple[Any, ...]]:
+    try:
+        return database.rows(sql)
+    except StoreError:
+        return []

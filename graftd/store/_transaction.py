@@ -134,6 +134,14 @@ class Transaction(View):
         self._keeps_unlogged = True
 
     @_writes
+    def drop_senseless_former(self) -> int:
+        """Drop what of `former` makes no sense, for which reading it raises StoreDamagedError; how many. This is no
+        change in the log."""
+        dropped = _former.drop_senseless(self._database)
+        self._keeps_unlogged = self._keeps_unlogged or dropped > 0
+        return dropped
+
+    @_writes
     def remember(self, caller: str, request_id: str, fingerprint: bytes, answer: bytes) -> None:
         """Keep the answer of a request that `recall` did not know. caller, request_id: of any form, though UTF-8."""
         request = Request(caller, request_id, fingerprint)

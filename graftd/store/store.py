@@ -185,7 +185,7 @@ class Store:
         """Replace everything by what such a copy holds: all or nothing, durably. What then is there, told as
         of a copy: every resource as it was, with its version; a new history; the revision after those of
         both; no log, so that watchers have to list anew; no remembered requests; as former, every network namespace
-        that was one of the store's. Snapshots stand.
+        that was one of the store's, as far as a damaged one tells. Snapshots stand.
 
         Raises as check_copy, and what a transaction raises. Not inside of one.
         """

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from graftd.errors import KernelError, StepRefusedError
-from graftd.model import DeleteEndpoint, NamespaceContent, NetnsIdentity, PutEndpoint, Selector
+from graftd.errors import KernelError, StepRefusedError, StoreDamagedError
+from graftd.model import DeleteEndpoint, NamespaceContent, NetnsIdentity, PutEndpoint, Selector, Table
 from graftd.ports import Found
 from graftd.reconcile import NodeEventKind
-from integration.played import PlayedFinder
+from integration.played import PlayedFinder, Tables
 from unit.reconcile_world import KilledError, World, filled, other, refused_endpoint, refusing, selector, started
 from unit.store_values import content, endpoint
 
@@ -205,7 +205,7 @@ def test_who_is_absent_keeps_its_table(world: World) -> None:
 
 
 def test_what_is_not_graftds(world: World) -> None:
-    """Tables that it did not fill, that another namespace writes now, or that were another boot's."""
+    """Tables that it did not fill, or that another namespace writes now."""
     filled(world)
     theirs, cookie = world.tables.add_namespace("theirs"), moved_away(world)
     world.tables.carry_out(theirs, [PutEndpoint(endpoint("x").endpoint)])
@@ -214,17 +214,69 @@ def test_what_is_not_graftds(world: World) -> None:
     assert len(world.tables.endpoints(theirs)) == 1
     assert len(world.tables.endpoints(cookie)) == 20
     assert former(world) == []
-    later = filled(world, "later")
-    world.tables.load(loaded=False)
-    moved_away(world, "later")
+
+
+def test_what_was_another_boots(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the kernel says."""
+    filled(world)
+    cookie = moved_away(world)
+
+    def refuse(_tables: Tables) -> list[Table]:
+        raise KernelError(errno.EMFILE, "no descriptor is left")
+
+    monkeypatch.setattr(Tables, "tables", refuse)
     world.engine.tick()
-    assert len(former(world)) == 1
-    world.tables.load(loaded=True)
+    assert former(world) == [(NetnsIdentity("played-boot", cookie), selector("web"))]
     world.tables.boot_id = "next boot"
-    world.tables.carry_out(later, [PutEndpoint(endpoint("x").endpoint)])
     world.restart()
-    assert len(world.tables.endpoints(later)) == 1
+    assert len(world.tables.endpoints(cookie)) == 20
     assert former(world) == []
+
+
+def test_without_the_module_there_are_no_tables(world: World) -> None:
+    filled(world)
+    cookie = moved_away(world)
+    world.tables.load(loaded=False)
+    world.engine.tick()
+    assert former(world) == []
+    for number in range(3):
+        world.tables.remove_namespace("web")
+        assert world.tables.add_namespace("web") != cookie
+        world.engine.tick()
+        assert former(world) == [], number
+    world.tables.load(loaded=True)
+    world.heard.kinds()
+    world.engine.tick()
+    assert NodeEventKind.RECONCILE_FAILED not in world.heard.kinds()
+    world.check_equal()
+
+
+def test_a_record_that_makes_no_sense(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    cookie = filled(world)
+    moved_away(world)
+    world.change(lambda t: t.delete_namespace("web", force=True))
+    world.engine.store._writer.run("INSERT INTO former VALUES ('a boot', '0', '[]')")
+    world.failing = "before-commit"
+    world.engine.tick()
+    assert not caplog.messages
+    world.engine.tick()
+    assert world.engine.conditions() == []
+    assert is_empty(world, cookie)
+    assert former(world) == []
+    world.engine.tick()
+    (message,) = caplog.messages
+    assert message.startswith("what the database held of former network namespaces made no sense and was dropped (1 ")
+
+
+def test_records_that_cannot_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(world)
+
+    def fail(_: object) -> None:
+        raise StoreDamagedError("the database is damaged")
+
+    monkeypatch.setattr("graftd.store._former.known", fail)
+    world.engine.tick()
+    assert [one.reason for one in world.engine.conditions()] == ["STORE_DAMAGED"]
 
 
 def test_an_import_makes_it_somebodys(world: World) -> None:

@@ -13,6 +13,7 @@ from unit.reconcile_world import other, selector
 from unit.store_values import Act, content, namespace
 
 FIRST, SECOND = NetnsIdentity("boot", 5), NetnsIdentity("boot", 2**64 - 1)
+SENSELESS = ("('boot', '0', '[]')", "('boot', 'x', '[1,\"a\"]')", "(CAST(x'ff' AS TEXT), '1', '[1,\"a\"]')")
 
 
 @pytest.fixture
@@ -84,17 +85,57 @@ def test_a_restore_keeps_the_stores_and_none_of_the_copys(store: Store, tmp_path
     assert former(store) == [(FIRST, selector("web")), (NetnsIdentity("boot", 9), selector("gone"))]
 
 
-def test_a_restore_over_what_makes_no_sense(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE namespace SET body = '{}'",
+        "UPDATE namespace SET body = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_restore_over_a_namespace_that_makes_no_sense(store: Store, tmp_path: Path, damage: str) -> None:
     copy = store.back_up(tmp_path / "copy")
-    store._writer.run("UPDATE namespace SET body = '{}'")
+    do(store, lambda t: t.identify_namespace("web", SECOND))
+    store._writer.run(damage)
     store.restore(copy)
-    assert former(store) == []
+    assert former(store) == [(FIRST, selector("web"))]
 
 
-def test_a_record_that_makes_no_sense(store: Store) -> None:
-    store._writer.run("INSERT INTO former VALUES ('boot', '0', '[]')")
+@pytest.mark.parametrize("table", ["namespace", "former"])
+def test_a_restore_over_pages_that_make_no_sense(store: Store, tmp_path: Path, table: str) -> None:
+    copy = store.back_up(tmp_path / "copy")
+    do(store, lambda t: t.identify_namespace("web", SECOND))
+    overwrite_page(store, table)
+    with pytest.raises(StoreDamagedError):
+        store._writer.rows(f"SELECT * FROM {table}")
+    store.restore(copy)
+    assert former(store) == [(SECOND if table == "former" else FIRST, selector("web"))]
+
+
+def overwrite_page(store: Store, table: str) -> None:
+    """The first one of the table's b-tree, on the disk and in no cache."""
+    (page,) = store._writer.one("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,))
+    (size,) = store._writer.one("PRAGMA page_size")
+    store._writer.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    with store.path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+    store._writer.rows("PRAGMA shrink_memory")
+
+
+@pytest.mark.parametrize("row", SENSELESS)
+def test_a_record_that_makes_no_sense(store: Store, tmp_path: Path, row: str) -> None:
+    do(store, lambda t: t.identify_namespace("web", SECOND))
+    copy = store.back_up(tmp_path / "copy")
+    store._writer.run(f"INSERT INTO former VALUES {row}")
     with pytest.raises(StoreDamagedError, match="former network namespace makes no sense"):
         former(store)
+    with store.transaction() as transaction:
+        assert transaction.drop_senseless_former() == 1
+        assert transaction.drop_senseless_former() == 0
+    assert former(store) == [(FIRST, selector("web"))]
+    store._writer.run(f"INSERT INTO former VALUES {row}")
+    store.restore(copy)
+    assert set(former(store)) == {(FIRST, selector("web")), (SECOND, selector("web"))}
 
 
 def test_from_schema_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
