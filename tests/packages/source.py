@@ -30,6 +30,9 @@ def known(*_):
 def add(*_):
     pass
 
+def drop_senseless(_):
+    return 0
+
 forget = carry_over = add
 """
 
