@@ -39,16 +39,30 @@ def main() -> int:
         for problem in error.problems:
             print(f"graftd: {problem}", file=sys.stderr)
         return EXIT_CONFIG
-    if options.check_config is not None:
-        print(f"{path}: nothing is wrong")
-        return 0
-    return _serve(config, path)
+    return _serve(config, path) if options.check_config is None else _check(config, path)
+
+
+def _check(config: object, path: Path) -> int:
+    """Whether all whom the roles name are there: the rest was found right."""
+    from graftd.access import UnknownSubjectError
+    from graftd.api.access import Access
+    from graftd.config import Config
+
+    assert isinstance(config, Config)  # noqa: S101 main() made it
+    try:
+        Access(config.access, host_cookie=0, registered=lambda _cookie: None)
+    except UnknownSubjectError as error:
+        print(f"graftd: {path}: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    print(f"{path}: nothing is wrong")
+    return 0
 
 
 def _serve(config: object, path: Path) -> int:
     # Else grpcio writes a line to standard error for each TLS handshake that fails. It asks this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from graftd import log
+    from graftd.access import UnknownSubjectError
     from graftd.app import App, PartFailedError
     from graftd.config import Config, ConfigError
     from graftd.errors import GraftError, StoreDamagedError, StoreVersionError
@@ -64,7 +78,7 @@ def _serve(config: object, path: Path) -> int:
     except GraftError as error:
         what = "ends" if isinstance(error, PartFailedError) else "cannot start"
         log.logger().critical(f"graftd {what}: {error}")
-        lasting = isinstance(error, (ConfigError, StoreDamagedError, StoreVersionError))
+        lasting = isinstance(error, (ConfigError, UnknownSubjectError, StoreDamagedError, StoreVersionError))
         return EXIT_CONFIG if lasting else EXIT_FAILED
     finally:
         records.close()

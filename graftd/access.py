@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from fnmatch import fnmatchcase
 
+from graftd.errors import GraftError
 from graftd.model import Network, PortRange, Protocols, check_id
 
 EVERY = "*"
 _PATTERN = re.compile(r"[A-Za-z0-9._*?!\[\]-]{1,253}")
 _ID_MAX = 2**32 - 2  # of users and groups; the last number stands for none
 _UINT32_MAX = 2**32 - 1
+
+
+class UnknownSubjectError(GraftError):
+    """The system has no user or group that a binding names."""
 
 
 class Role(IntEnum):

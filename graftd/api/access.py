@@ -13,17 +13,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from graftd.access import EVERY, AccessRules, Binding, Policy, Role, matches
+from graftd.access import EVERY, AccessRules, Binding, Policy, Role, UnknownSubjectError, matches
 from graftd.api.denials import PermissionDeniedError
 from graftd.api.peer import Peer, SocketName
 from graftd.api.policy import Bounds
-from graftd.errors import GraftError
 
 SOME = "-"  # in place of a namespace's id: every one that the caller may see
-
-
-class UnknownSubjectError(GraftError):
-    """A user or group that a binding names is not there."""
 
 
 class Scope(Enum):

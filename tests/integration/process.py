@@ -99,8 +99,15 @@ format = "json"
 
     def start_in_vain(self, *prefix: str) -> tuple[int, str]:
         """As start_real, until it refuses; its exit status and what it said."""
+        return self._outcome([*prefix, *self._real])
+
+    def check(self) -> tuple[int, str]:
+        """What --check-config says of the configuration, and its exit status."""
+        return self._outcome([sys.executable, "-m", "graftd", "--check-config", os.fspath(self.config)])
+
+    def _outcome(self, command: Sequence[str]) -> tuple[int, str]:
         done = subprocess.run(
-            [*prefix, *self._real],
+            command,
             env=self.environment(),
             capture_output=True,
             text=True,

@@ -278,10 +278,13 @@ def test_refuses_a_wrong_configuration(tmp_path: Path, configuration: str, sente
 
 
 def test_refuses_an_unknown_user(tmp_path: Path) -> None:
-    """Who may be there at the next start."""
+    """As any other configuration that is wrong; its check says so as well."""
     service = Graftd(tmp_path, '[[roles]]\nrole = "operator"\nusers = ["nobody-like-this"]\nnamespaces = ["web"]')
     status, said = service.start_in_vain()
-    assert status == _EXIT_FAILED
+    assert status == _EXIT_CONFIG
+    assert "names the user 'nobody-like-this', and the system has none: create it, or leave it out" in said
+    status, said = service.check()
+    assert status == _EXIT_CONFIG
     assert "names the user 'nobody-like-this', and the system has none: create it, or leave it out" in said
 
 

@@ -15,8 +15,8 @@ from google.protobuf.descriptor import FileDescriptor
 import graft.grpc
 import graft.v1
 from graft.v1 import errors_pb2
-from graftd.access import AccessRules, Binding, Policy, Role
-from graftd.api.access import METHODS, SOME, Access, Grant, UnknownSubjectError
+from graftd.access import AccessRules, Binding, Policy, Role, UnknownSubjectError
+from graftd.api.access import METHODS, SOME, Access, Grant
 from graftd.api.denials import PermissionDeniedError
 from graftd.api.peer import Peer, SocketName
 from graftd.api.status import refusal_of
