@@ -52,6 +52,8 @@ from graftd.store import ALL, Limits, Store
 from graftd.systemd import Notifier, SystemdError, listen_sockets
 
 _GRACE_SECONDS = 5.0
+_TLS_SECONDS = 5.0  # between attempts to listen for TLS
+_TLS_FIRST_SECONDS = 2.0  # that the start waits for the first one at most
 _MODULE_SECONDS = 2.0  # between looks at whether the module is there, while something is wrong
 _CALL_SECONDS = 1800.0  # of the engine, at most
 _WORKING_SHARE = 0.01  # of a processor
@@ -147,6 +149,8 @@ class App:
         self._generations: dict[int, int] = {}
         self._noticing = False
         self._lacking = ""
+        self._unheard = ""  # why nothing listens for TLS
+        self._tried_secure = asyncio.Event()
         self._failure: BaseException | None = None
         server = config.server
         self._hub = Hub(
@@ -207,7 +211,7 @@ class App:
             limits=ServerLimits(limits.max_pending_requests, limits.max_message_bytes),
             version=__version__,
         )
-        doors = [*self._listeners(stack), *self._secure_listeners(stack)]
+        doors = self._listeners(stack)
         private = listen.private_socket(limits.socket.parent)
         server.grpc.add_insecure_port(f"unix:{private}")
         private_tls = listen.private_socket(limits.socket.parent, "tls.sock")
@@ -238,6 +242,10 @@ class App:
         stack.enter_context(self._reading(machine))
         self._spawn(self._ticking(machine))
         self._spawn(self._watchdog())
+        if limits.tls is not None:
+            self._spawn(self._open_secure(limits.tls.listen))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._tried_secure.wait(), _TLS_FIRST_SECONDS)
         self._serving = True
 
     def _open_engine(self, machine: Machine) -> Engine:
@@ -273,18 +281,32 @@ class App:
             stack.callback(listener.close)
         return found
 
-    def _secure_listeners(self, stack: contextlib.AsyncExitStack) -> list[listen.Listener]:
-        """Raises ConfigError."""
-        tls = self._config.server.tls
-        if tls is None:
-            return []
-        try:
-            found = listen.listen_tcp(tls.listen.host, tls.listen.port)
-        except listen.ListenError as error:
-            raise ConfigError((f"server.tls: {error}",)) from error
-        for listener in found:
-            stack.callback(listener.close)
-        return found
+    async def _open_secure(self, place: HostPort) -> None:
+        """Listen for TLS as soon as that can be. After a boot an address may come late, and DNS as well; the unix
+        sockets, and the tables, need not wait for them."""
+        while True:
+            try:
+                found = await asyncio.to_thread(listen.listen_tcp, place.host, place.port)
+            except listen.ListenError as error:
+                self._hear_secure(f"server.tls: {error}")
+                await asyncio.sleep(_TLS_SECONDS)
+            else:
+                self._acceptor.add(found)
+                self._hear_secure("")
+                return
+
+    def _hear_secure(self, unheard: str) -> None:
+        """What became of an attempt. unheard: why not, as a sentence."""
+        self._tried_secure.set()
+        if unheard == self._unheard:
+            return
+        self._unheard = unheard
+        if unheard:
+            self._log.warning("graftd does not listen for TLS, and tries again", detail=unheard)
+        else:
+            self._log.info("graftd listens for TLS")
+        if self._serving:
+            self._tell(partial(self._notifier.status, self._summary()))
 
     async def _serve_metrics(self, stack: contextlib.AsyncExitStack) -> None:
         place = self._config.metrics.listen
@@ -492,8 +514,10 @@ class App:
             self._log.warning("systemd was not told", detail=str(error))
 
     def _summary(self) -> str:
-        conditions = self._engine.conditions()
-        return f"degraded: {conditions[0].message}" if conditions else "ready"
+        wrong = [one.message for one in self._engine.conditions()]
+        if self._unheard:
+            wrong.append(self._unheard)
+        return f"degraded: {wrong[0]}" if wrong else "ready"
 
     def _log_event(self, event: NodeEvent) -> None:
         if event.kind is NodeEventKind.RECONCILE_FAILED:

@@ -41,7 +41,8 @@ MIB: Final = 2**20
 _FILE_BYTES_MAX = 4 * MIB
 _PATH_BYTES_MAX = 4095
 _SOCKET_BYTES_MAX = 103  # sockaddr_un holds 107, and a socket is made beside its place first
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 
 
 class ConfigError(GraftError):
@@ -140,7 +141,16 @@ class StoreSection:
 
 @dataclass(frozen=True, slots=True)
 class TlsSection:
-    listen: Annotated[HostPort, Key(_ADDRESS, "Where to listen.", restart=True, shown=HostPort("192.0.2.1", 7443))]
+    listen: Annotated[
+        HostPort,
+        Key(
+            _ADDRESS,
+            "Where to listen. What cannot be had, such as an address that is not there yet, is tried again every five "
+            "seconds, and the unix sockets are served meanwhile.",
+            restart=True,
+            shown=HostPort("192.0.2.1", 7443),
+        ),
+    ]
     certificate: Annotated[
         Path,
         Key(
@@ -243,7 +253,8 @@ class NamespacesSection:
         tuple[Path, ...],
         Key(
             ListOf(_FILE),
-            "Where container runtimes keep namespaces. /var/run is /run and need not be named.",
+            "Where container runtimes keep namespaces. /var/run is /run and need not be named. graftd's unit hides "
+            "/run/user, /home and /root; graftd(8) says how to show them.",
             restart=True,
         ),
     ] = (Path("/run/docker/netns"), Path("/run/netns"))

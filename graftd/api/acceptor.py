@@ -111,6 +111,13 @@ class Acceptor:
         for door in self._doors:
             self._listen(door)
 
+    def add(self, listeners: Sequence[Listener]) -> None:
+        """Take connections on these as well. Between `start` and `stop`."""
+        for listener in listeners:
+            door = _Door(listener, self._limits)
+            self._doors.append(door)
+            self._listen(door)
+
     def stop(self) -> None:
         """Take no more connections; those that are open go on."""
         if not self._accepting:

@@ -100,7 +100,8 @@ def listen_tcp(host: str, port: int) -> list[Listener]:
     except OSError as error:
         for listener in made:
             listener.close()
-        raise ListenError(f"graftd cannot listen on {host} port {port}: {error.strerror}") from error
+        hint = ": name a port from 1024 on" if isinstance(error, PermissionError) else ""
+        raise ListenError(f"graftd cannot listen on {host} port {port}: {error.strerror}{hint}") from error
     return made
 
 

@@ -377,6 +377,29 @@ def test_certificates(bed: Bed) -> None:
         assert call(channel, list_endpoints, request_of(list_endpoints, "web-1"))[0] == "UNAVAILABLE"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_is_taken(bed: Bed, tmp_path: Path, host: str) -> None:
+    """The unix sockets are served meanwhile; when the port is free, TLS is."""
+    certificates = bed.graftd.folder.parent
+    request = request_of("/graft.v1.EndpointService/ListEndpoints", "web-1")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+        roles = _ROLES.format(port=port, folder=certificates).replace('"127.0.0.1:', f'"{host}:')
+        graftd = Graftd(tmp_path, roles)
+        graftd.start()
+        (record,) = graftd.records(message="graftd does not listen for TLS, and tries again")
+        assert f"graftd cannot listen on {host} port {port}: Address already in use" in record["detail"]
+        with Api(graftd.target) as api:
+            assert api.status().state
+    try:
+        eventually(lambda: graftd.records(message="graftd listens for TLS"))
+        with _secure(bed._replace(port=port), "somebody") as channel:
+            assert call(channel, "/graft.v1.EndpointService/ListEndpoints", request)[0] == "NOT_FOUND"
+        assert graftd.stop() == 0
+    finally:
+        graftd.close()
+
+
 def test_handshakes_that_do_not_end(bed: Bed, tmp_path: Path) -> None:
     """They are closed after ten seconds, and then others come in."""
     certificates, port = bed.graftd.folder.parent, _free_port()

@@ -115,6 +115,32 @@ def test_over_tls_one_address_leaves_room_for_others(tmp_path: Path) -> None:
     listener.close()
 
 
+def test_a_listener_that_comes_later(tmp_path: Path) -> None:
+    """It is as the others are: bounded by what holds, also from then on, and closed with them."""
+
+    async def run() -> None:
+        backend = tmp_path / "tls.sock"
+        server = await asyncio.start_unix_server(hold, backend)
+        async with accepting(tmp_path, tmp_path / "none", Limits(), Peers(), tls_backend=backend) as served:
+            served.acceptor.limits = Limits(per_user=1)
+            listener, port = secure_listener()
+            served.acceptor.add([listener])
+            writers = []
+            for most in (1, 2):
+                served.acceptor.limits = Limits(per_user=most)
+                for greeting in (b"!", b""):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    assert await reader.read(1) == greeting
+                    writers.append(writer)
+            for writer in writers:
+                writer.close()
+            await until(lambda: served.acceptor.counts.open == 0)
+        assert listener.sock.fileno() == -1
+        server.close()
+
+    play(run)
+
+
 def test_connections_for_tls_are_bounded(tmp_path: Path) -> None:
     async def run() -> None:
         listener, port = secure_listener()

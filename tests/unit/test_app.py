@@ -10,14 +10,22 @@ import sys
 import threading
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from graftd import app as app_module
 from graftd import log
+from graftd.__main__ import _serve
+from graftd.access import UnknownSubjectError
+from graftd.api import listen
+from graftd.api.listen import ListenError
 from graftd.app import App, PartFailedError, Pulse
-from graftd.config import Config
+from graftd.config import Config, ConfigError, HostPort
+from graftd.errors import GraftError, StoreDamagedError
+from graftd.metrics import MetricsError
 from graftd.reconcile import EngineThread
 
 
@@ -200,6 +208,63 @@ def test_a_watcher_that_cannot_see_all_is_told_of_once(monkeypatch: pytest.Monke
 
     asyncio.run(serve())
     assert told == ["no more watches", "no more watches"]
+
+
+def test_a_listener_for_tls_that_cannot_be_had_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again; each new reason is told of once, and that it is there now."""
+    told: list[tuple[str, str]] = []
+    statuses: list[str] = []
+    added: list[object] = []
+    attempts: list[str | None] = ["no such name", "no such name", "in use", None]
+
+    def listen_tcp(host: str, port: int) -> list[str]:
+        reason = attempts.pop(0)
+        if reason is not None:
+            raise ListenError(reason)
+        return [f"{host} {port}"]
+
+    async def serve() -> None:
+        app = App(Config(), cast("log.Log", None))
+        app._serving = True
+        monkeypatch.setattr(listen, "listen_tcp", listen_tcp)
+        monkeypatch.setattr(app_module, "_TLS_SECONDS", 0.0)
+        monkeypatch.setattr(app, "_engine", SimpleNamespace(conditions=list), raising=False)
+        monkeypatch.setattr(app, "_acceptor", SimpleNamespace(add=added.extend), raising=False)
+        monkeypatch.setattr(app._notifier, "status", statuses.append)
+        monkeypatch.setattr(app._log, "warning", lambda event, detail: told.append((event, detail)), raising=False)
+        monkeypatch.setattr(app._log, "info", lambda event: told.append((event, "")), raising=False)
+        await app._open_secure(HostPort("graftd.example", 7443))
+        app._thread.shutdown()
+
+    asyncio.run(serve())
+    assert added == ["graftd.example 7443"]
+    assert told == [
+        ("graftd does not listen for TLS, and tries again", "server.tls: no such name"),
+        ("graftd does not listen for TLS, and tries again", "server.tls: in use"),
+        ("graftd listens for TLS", ""),
+    ]
+    assert statuses == ["degraded: server.tls: no such name", "degraded: server.tls: in use", "ready"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError(("a key",)), 78),
+        (UnknownSubjectError("a user"), 78),
+        (StoreDamagedError("a page"), 78),
+        (ListenError("a socket"), 1),
+        (MetricsError("a port"), 1),
+    ],
+)
+def test_what_another_start_may_mend(monkeypatch: pytest.MonkeyPatch, error: GraftError, status: int) -> None:
+    """graftd.service goes by it: RestartPreventExitStatus=."""
+
+    class Broken:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise error
+
+    monkeypatch.setattr(app_module, "App", Broken)
+    assert _serve(Config(), Path("none")) == status
 
 
 def test_grpcio_writes_nothing_by_itself() -> None:

@@ -116,7 +116,9 @@ PRINTS = st.text(st.characters(blacklist_categories=["C", "Zl", "Zp", "Zs"]), mi
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 PATHS = st.text(string.ascii_letters + "._é\\\"'", min_size=1, max_size=20).map(lambda text: Path(f"/{text}"))
 PORTS = st.integers(1, 65535)
-HOSTS = st.one_of(st.ip_addresses().map(str), st.from_regex(r"[a-z]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True))
+HOSTS = st.one_of(
+    st.ip_addresses().map(str), st.from_regex(r"[a-z]([a-z0-9-]{0,9}[a-z0-9])?(\.[a-z0-9]{1,9}){0,2}", fullmatch=True)
+)
 LOOPBACK = st.one_of(st.ip_addresses(network="127.0.0.0/8").map(str), st.just("::1"))
 RANGES = st.one_of(
     st.just(PortRange.ANY), st.lists(PORTS, min_size=2, max_size=2).map(lambda two: PortRange(*sorted(two)))
@@ -358,6 +360,14 @@ address and a port, such as "127.0.0.1:9469"
 > client_ca="/c"
 [server.tls]: listen is "[::]:70000": it has to be an address or a name, and a port, such as "192.0.2.1:7443" or
 "[::]:7443"
+
+> [server.tls]
+> listen = "graftd..example:7443"
+> certificate="/a"
+> key="/b"
+> client_ca="/c"
+[server.tls]: listen is "graftd..example:7443": it has to be an address or a name, and a port, such as
+"192.0.2.1:7443" or "[::]:7443"
 
 > [server.tls]
 > listen = "[::]:7"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sockets that graftd makes or is handed over."""
 
+import errno
 import os
 import socket
 import stat
@@ -99,7 +100,11 @@ def test_a_private_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> Non
         private_socket(tmp_path)
 
 
-def test_where_tls_is_spoken() -> None:
+def _deny(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_where_tls_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
     (every,) = listen_tcp("::", 0)
     port = every.sock.getsockname()[1]
     with socket.create_connection(("127.0.0.1", port), 5), socket.create_connection(("::1", port), 5):
@@ -110,6 +115,11 @@ def test_where_tls_is_spoken() -> None:
     every.close()
     with pytest.raises(ListenError, match=r"cannot listen on no\.such\.name\.invalid port 1: "):
         listen_tcp("no.such.name.invalid", 1)
+    sentence = r"cannot listen on 127.0.0.1 port 443: Permission denied.*: name a port from 1024 on"
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "create_server", _deny)
+        with pytest.raises(ListenError, match=sentence):
+            listen_tcp("127.0.0.1", 443)
     for listener in listen_tcp("localhost", 0):
         assert listener.name is SocketName.TLS
         listener.close()
