@@ -230,6 +230,20 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
     "no unit": (absent(systemd_unit="w.service"), "namespace-absent", "unit w.service does not run", "systemctl start"),
     "no container": (absent(container_id="abc"), "namespace-absent", "no container abc runs", "start it"),
     "no path": (absent(path="/run/x"), "namespace-absent", "/run/x is no namespace file", "--path PATH"),
+    "path of a user": (
+        absent(path="/run/user/1000/netns/x"),
+        "namespace-absent",
+        "/run/user/1000/netns/x is no namespace file",
+        "graftd's unit hides /run/user from it: systemctl edit graftd, [Service] ProtectHome=no, and restart it",
+    ),
+    "path by another name": (
+        absent(path="/var/run/user/1/x"),
+        "namespace-absent",
+        "/var/run/user/1/x",
+        "ProtectHome=no",
+    ),
+    "path of root": (absent(path="/root/x"), "namespace-absent", "/root/x is no", "hides /root from it"),
+    "temporary path": (absent(path="/var/tmp/x"), "namespace-absent", "/var/tmp/x is no", "PrivateTmp=no"),
     "no process": (
         absent(process=m.ProcessSelector(pid=7)),
         "namespace-absent",
@@ -313,6 +327,11 @@ def test_faults(bed: Bed, machine: Machine, name: str) -> None:
     assert found, codes(bed, machine)
     assert cause in found[0].cause
     assert remedy in found[0].remedy
+
+
+def test_a_path_that_is_not_hidden(bed: Bed, machine: Machine) -> None:
+    absent(path="/run/users/x")(bed, machine)
+    assert "hides" not in next(one.remedy for one in examined(bed, machine) if one.code == "namespace-absent")
 
 
 def test_graftd_that_does_not_run(bed: Bed, machine: Machine) -> None:

@@ -11,6 +11,15 @@ from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
 from graftcli.session import last, middle
 
+# Folders that graftd.service hides, and the setting that shows them.
+_HIDDEN = {
+    "/home": "ProtectHome=no",
+    "/root": "ProtectHome=no",
+    "/run/user": "ProtectHome=no",
+    "/tmp": "PrivateTmp=no",  # noqa: S108
+    "/var/tmp": "PrivateTmp=no",  # noqa: S108
+}
+
 
 def registered(facts: Facts) -> Iterator[Finding]:
     """Whether the namespace that was asked about is registered."""
@@ -49,6 +58,7 @@ def _absent(facts: Facts, one: m.Namespace) -> Finding:
         case "path":
             cause = f"{selector.path} is no namespace file, or is not there"
             remedy = f"start what makes that file, or: graftcli update-namespace {last(one.name)} --path PATH"
+            remedy += _hidden(selector.path)
         case "process":
             cause = f"process {selector.process.pid}, by which it was found, has ended, and a pid is looked up once"
             remedy = (
@@ -61,6 +71,18 @@ def _absent(facts: Facts, one: m.Namespace) -> Finding:
             cause = f"the unit {selector.systemd_unit} does not run, or has no namespace of its own"
             remedy = f"systemctl start {selector.systemd_unit}; the unit needs PrivateNetwork= or NetworkNamespacePath="
     return Finding(ERROR, "namespace-absent", last(one.name), f"the network namespace is not there: {cause}", remedy)
+
+
+def _hidden(path: str) -> str:
+    """What to do besides where graftd.service keeps the path from graftd, which then never sees it; "" elsewhere."""
+    path = path.removeprefix("/var") if path.startswith("/var/run/") else path
+    for folder, setting in _HIDDEN.items():
+        if path.startswith(f"{folder}/"):
+            return (
+                f"; if it is there, graftd's unit hides {folder} from it: systemctl edit graftd, "
+                f"[Service] {setting}, and restart it"
+            )
+    return ""
 
 
 def frozen(facts: Facts) -> Iterator[Finding]:
