@@ -22,7 +22,7 @@ _GUEST_TESTS = "/usr/src/graft/tests/guest"
 _MACHINE_TESTS = "/usr/src/graft/tests/packages/machine"
 _SERVICE_TESTS = "/usr/src/graft/tests/service"
 # Of tests/service, what could differ from one release's libraries and kernel to another's.
-_ON_EVERY_RELEASE = ("boot", "tables", "traffic")
+_ON_EVERY_RELEASE = ("boot", "sandbox", "tables", "traffic")
 # What is tested of packages, boot by boot.
 _ALL_OF_PACKAGES = (
     ("without_module", "first_boot", "upgrade", "later_kernel"),
