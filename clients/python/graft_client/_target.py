@@ -70,8 +70,8 @@ def probe(target: str) -> GraftdError | None:
         if path is None:
             reason = error.strerror or str(error)
             return GraftdError(
-                f"graftd cannot be reached at {target}: {reason}; its `tcp` listener has to be configured, and no"
-                " firewall be in between",
+                f"graftd cannot be reached at {target}: {reason}; its listener, [server.tls], has to be configured,"
+                " and no firewall be in between",
                 status="UNAVAILABLE",
             )
         return _unreachable(path, error)

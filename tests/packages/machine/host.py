@@ -71,9 +71,9 @@ def verify(*names: str) -> str:
 
 
 def files_of_ours() -> set[str]:
-    """All files whose path tells of the project; what only runs is not among them, nor what the lab has."""
+    """All files whose path tells of the project, but for the lab's and those in podman's image."""
     found = run("find", "/etc", "/usr", "/var/lib", "/run", "-xdev", "-path", "*graft*").splitlines()
-    return {path for path in found if not path.startswith(("/usr/lib/graft-lab", "/usr/src/graft/", "/run/lab"))}
+    return {path for path in found if not path.startswith(("/usr/lib/graft-lab", "/var/lib/containers/"))}
 
 
 def version_of(paths: list[str]) -> str:
