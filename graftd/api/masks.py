@@ -200,6 +200,10 @@ def _take(sent: Message, result: Message, path: str) -> None:
         getattr(target, last).CopyFrom(value)
     elif isinstance(value, _SCALARS):
         setattr(target, last, value)
+    elif hasattr(value, "keys"):
+        target.ClearField(last)
+        # Not by MergeFrom: for the map of a message that was parsed, protobuf 3.21 ends the process.
+        getattr(target, last).update(dict(value))
     else:
         target.ClearField(last)
-        getattr(target, last).MergeFrom(value)
+        getattr(target, last).extend(value)

@@ -43,8 +43,10 @@ def endpoint(**fields: Any) -> endpoint_pb2.Endpoint:
 
 
 def merged(sent: endpoint_pb2.Endpoint, *paths: str) -> endpoint_pb2.Endpoint:
+    """What is sent is parsed: protobuf 3.21 has a map of a parsed message in another state than one that was filled."""
     mask = FieldMask(paths=paths) if paths else None
-    return masks.merge(sent, mask, CURRENT, masks.ENDPOINT, "endpoint")
+    parsed = endpoint_pb2.Endpoint.FromString(sent.SerializeToString())
+    return masks.merge(parsed, mask, CURRENT, masks.ENDPOINT, "endpoint")
 
 
 def expected(**changes: Any) -> endpoint_pb2.Endpoint:
