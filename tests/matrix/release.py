@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit tests by the Python and the libraries of a Debian release, in the root that its guests are made of.
+"""The unit tests, and generated requests to graftd, by the Python and the libraries of a Debian release.
+
+They run in the root that its guests are made of.
 
 No guest runs, so they are as quick as on the machine itself.
 """
@@ -38,7 +40,11 @@ _LEFT_OUT = (
 # pytest is not to be.
 _SCRIPT = """
 make -s install DESTDIR=/tmp/stage
-python3 -m pytest -q tests/unit --continue-on-collection-errors --junitxml=junit.xml "$@" \\
+rm -rf build
+mkdir build
+ln -s /tmp/stage/usr/lib/python3/dist-packages build/stubs
+python3 -m pytest -q tests/unit tests/integration/test_fuzz.py "$@" \\
+    --continue-on-collection-errors --junitxml=junit.xml \\
     -o "pythonpath=. clients/cli clients/python packaging/man tests /tmp/stage/usr/lib/python3/dist-packages" || exit
 """
 
