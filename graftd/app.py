@@ -150,6 +150,7 @@ class App:
         self._noticing = False
         self._lacking = ""
         self._unheard = ""  # why nothing listens for TLS
+        self._misread = ""  # why the last reload changed nothing
         self._tried_secure = asyncio.Event()
         self._failure: BaseException | None = None
         server = config.server
@@ -482,16 +483,18 @@ class App:
         try:
             if self._config_path is not None:
                 await self._use(Config.load(self._config_path))
+            self._misread = ""
         except GraftError as error:
             problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+            self._misread = f"the configuration was not read anew: {problems[0]}"
             for problem in problems:
-                self._log.error("the configuration was not read anew", detail=problem)
+                self._log.error(f"the configuration was not read anew: {problem}")
         self._tell(partial(self._notifier.ready, self._summary()))
 
     async def _use(self, config: Config) -> None:
         await asyncio.to_thread(self._core.access.configure, config.access)
         for name in self._started.changes_needing_restart(config):
-            self._log.warning("a key takes effect when graftd is restarted", key=name)
+            self._log.warning(f"{name} takes effect when graftd is restarted", key=name)
         self._records.set_level(config.log.level)
         self._acceptor.limits = _connections(config)
         self._gate.most_pending = config.server.max_pending_requests
@@ -515,8 +518,7 @@ class App:
 
     def _summary(self) -> str:
         wrong = [one.message for one in self._engine.conditions()]
-        if self._unheard:
-            wrong.append(self._unheard)
+        wrong += [one for one in (self._misread, self._unheard) if one]
         return f"degraded: {wrong[0]}" if wrong else "ready"
 
     def _log_event(self, event: NodeEvent) -> None:
