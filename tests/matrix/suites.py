@@ -138,8 +138,11 @@ def package_builds(folder: Path, log: IO[str]) -> Counts:
     counts = _tested(first / "rpm.xml", status, "the packages are not as they should be")
     if _packages(["--into", str(second)], log):
         return counts + failure("the packages cannot be built a second time")
-    differ = [path.name for path in first.glob("*.*") if path.suffix in {".deb", ".rpm"} and not _is_in(second, path)]
-    return counts + (failure(f"a second build makes another {', '.join(differ)}") if differ else Counts(passed=1))
+    built = [path for path in first.iterdir() if path.suffix in {".deb", ".rpm"}]
+    differ = [path.name for path in built if not _is_in(second, path)]
+    if differ or not built:
+        return counts + failure(f"of {len(built)} packages a second build makes others: {', '.join(differ)}")
+    return counts + Counts(passed=1)
 
 
 def _packages(words: Sequence[str], log: IO[str]) -> int:
