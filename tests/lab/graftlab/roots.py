@@ -90,7 +90,7 @@ def guest_recipe(release: Release) -> Recipe:
     return Recipe(
         release=release.name,
         pockets=release.pockets,
-        packages=GUEST_PACKAGES,
+        packages=(*GUEST_PACKAGES, *release.more),
         essential_hooks=(no_initramfs,),
         customize_hooks=tuple(hooks),
     )

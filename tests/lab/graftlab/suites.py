@@ -29,6 +29,8 @@ MACHINE_PACKAGES = (
     *(*GUEST_PACKAGES, "dkms"),
     *("podman", "crun", "netavark", "ca-certificates", "man-db", "bash-completion"),
 )
+# What the benchmarks hold grafting against, and what they load servers with. They are run on Debian 13.
+BENCH_PACKAGES = ("wrk", "passt", "bypass4netns", "podman", "crun", "netavark", "uidmap", "slirp4netns")
 KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
 # Masked, so that a guest that runs systemd starts none of them by itself.
 QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")
@@ -38,13 +40,15 @@ QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")
 class Release:
     """A Debian release that guests are made of, and the suites whose kernels its root holds.
 
-    ``later`` is what apt-get is asked for to install a second kernel on a machine.
+    ``later`` is what apt-get is asked for to install a second kernel on a machine, ``more`` is installed besides what
+    is in every guest.
     """
 
     name: str
     pockets: tuple[str, ...]
     kernels: tuple[str, ...]
     later: tuple[str, ...]
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ _TRIXIE = Release(
     ("trixie", "trixie-updates", "trixie-security", "trixie-backports"),
     ("trixie", "trixie-backports"),
     tuple(f"{package}/trixie-backports" for package in KERNEL_PACKAGES),
+    more=BENCH_PACKAGES,
 )
 TOOLS_RELEASE = _TRIXIE
 SUITES = {
