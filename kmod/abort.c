@@ -20,6 +20,7 @@
 
 #include "abort.h"
 #include "acl.h"
+#include "held.h"
 #include "rehome.h"
 
 /* The cookie of a sock, as SO_COOKIE reads it. */
@@ -58,6 +59,7 @@ void graft_revoke(struct graft_socket *gs, struct socket *sock)
 	struct sock *sk = sock->sk;
 
 	WRITE_ONCE(gs->revoked, true);
+	graft_held_revoked(gs);
 	if (!gs->protocol) {
 		gs->native->shutdown(sock, SHUT_RDWR);
 		return;

@@ -76,6 +76,7 @@ void graft_go_native(struct socket *sock, const struct graft_kind *kind)
 		graft_socket_free(gs);
 }
 
+/* Return: as graft_police_path(). */
 static int graft_wish_acl(const struct graft_wish *wish,
 			  struct graft_endpoint *ep, struct net *target,
 			  const struct graft_ep_conf *conf, int ifindex,
@@ -91,13 +92,12 @@ static int graft_wish_acl(const struct graft_wish *wish,
 		.protocol = wish->kind->bit,
 	};
 	bool local;
-	int err;
 
 	if (wish->reach.family)
 		return 0; /* to a port of its own, which was asked already */
 	if (wish->verb == GRAFT_VERB_CONNECT) {
-		err = graft_police_path(&path, GRAFT_ACL_CONNECT, wish->a, why);
-		return min(err, 0);
+		return graft_police_path(&path, GRAFT_ACL_CONNECT, wish->a,
+					 why);
 	}
 	if (graft_acl_allows(current_cred(), wish->t, ep, GRAFT_ACL_LISTEN, path.protocol, NULL,
 			     &local))
@@ -148,7 +148,7 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 	struct graft_ep_conf conf __graft_uninitialized;
 	struct graft_home home __graft_uninitialized;
 	struct net *target;
-	bool holds, missed;
+	bool holds, reaches_held, missed;
 	int ifindex, err;
 
 	target = graft_endpoint_target(ep, &conf, NULL);
@@ -192,8 +192,9 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 		goto err_target;
 	}
 	err = graft_wish_acl(wish, ep, target, &conf, ifindex, why);
-	if (err)
+	if (err < 0)
 		goto err_target;
+	reaches_held = err;
 
 	if (!gs) {
 		gs = graft_socket_alloc(wish->t);
@@ -238,6 +239,8 @@ static int graft_through(struct socket *sock, const struct graft_wish *wish,
 		gs->asked = *wish->a;
 	if (holds && !missed)
 		graft_held_add(gs);
+	else if (reaches_held && !missed)
+		graft_held_client(gs);
 	atomic64_inc(connects ? &ep->connects : &ep->binds);
 	if (missed)
 		return graft_refuse(why, GRAFT_REASON_REVOKED, -EACCES,

@@ -167,6 +167,7 @@ static int graft_connect_native(struct graft_socket *gs, struct socket *sock,
 		/* the peer is set before this; pairs with graft_police_peer() */
 		smp_mb__before_atomic();
 		atomic_inc(&gs->connects);
+		graft_held_moved(gs);
 	}
 	return graft_connected(gs, sock, err);
 }
@@ -178,13 +179,12 @@ static bool graft_may_forget(const struct graft_socket *gs)
 }
 
 /* The endpoint's device stays. */
-static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
-			    struct graft_sockaddr *uaddr, int len, int flags)
+static int __graft_disconnect(struct graft_socket *gs, struct socket *sock,
+			      struct graft_sockaddr *uaddr, int len, int flags)
 {
 	struct sock *sk = sock->sk;
 	int err;
 
-	graft_socket_linger(gs, sk, false);
 	if (likely(!graft_may_forget(gs)))
 		return graft_done(gs, sock, gs->native->connect(sock, uaddr,
 								len, flags));
@@ -197,6 +197,20 @@ static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
 	release_sock(sk);
 	err = graft_done(gs, sock, err);
 	up_write(&gs->device_sem);
+	return err;
+}
+
+static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
+			    struct graft_sockaddr *uaddr, int len, int flags)
+{
+	int err;
+
+	graft_socket_linger(gs, sock->sk, false);
+	err = __graft_disconnect(gs, sock, uaddr, len, flags);
+	if (gs->protocol == GRAFT_PROTO_UDP) {
+		graft_held_moved(gs);
+		graft_police_forget(gs);
+	}
 	return err;
 }
 
@@ -445,9 +459,10 @@ static bool graft_peer_is_asked(const struct graft_socket *gs,
 {
 	const struct graft_asked_peer *asked = &gs->asked_peer;
 
-	return !asked->held && asked->connects == atomic_read(&gs->connects) &&
+	return asked->connects == atomic_read(&gs->connects) &&
 	       asked->fib4 == rt_genid_ipv4(sock_net(sk)) &&
-	       asked->fib6 == rt_genid_ipv6(sock_net(sk));
+	       asked->fib6 == rt_genid_ipv6(sock_net(sk)) &&
+	       graft_rests(&asked->rest);
 }
 
 static int graft_ask_peer(struct graft_socket *gs, struct sock *sk)

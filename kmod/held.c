@@ -18,12 +18,60 @@
  */
 static DEFINE_SPINLOCK(graft_held_lock);
 static DEFINE_HASHTABLE(graft_held_by_target, 12);
+/*
+ * By the bucket of that table: how often a port ended that it holds, or came to
+ * receive less. Read without the lock, by those who were allowed to reach one.
+ */
+static u32 graft_held_ends[1 << 12];
 static DEFINE_HASHTABLE(graft_held_by_asker, 12);
 
 static u32 graft_held_key(const void *who, u8 protocol, u16 port)
 {
 	/* hashed by the table's own function */
 	return (u32)(unsigned long)who ^ ((u32)port << 2 | protocol);
+}
+
+static u32 *graft_held_ends_of(const struct net *target, u8 protocol, u16 port)
+{
+	u32 key = graft_held_key(target, protocol, port);
+
+	return &graft_held_ends[hash_min(key, HASH_BITS(graft_held_by_target))];
+}
+
+/**
+ * graft_held_rest - what an answer rests on that a port is held
+ * @target: the target namespace
+ * @protocol: one bit of GRAFT_PROTO_*
+ * @port: the port
+ *
+ * To be asked before graft_held_target() and graft_held_peer().
+ */
+struct graft_rest graft_held_rest(const struct net *target, u8 protocol,
+				  u16 port)
+{
+	struct graft_rest rest = {
+		.ends = graft_held_ends_of(target, protocol, port),
+	};
+
+	/* the look-up takes the lock under which it is written */
+	rest.was = READ_ONCE(*rest.ends);
+	return rest;
+}
+
+static void graft_held_end(const struct graft_socket *gs)
+{
+	u32 *ends = graft_held_ends_of(sock_net(gs->sock->sk), gs->protocol,
+				       gs->held_port);
+
+	lockdep_assert_held(&graft_held_lock);
+	WRITE_ONCE(*ends, *ends + 1);
+}
+
+static void graft_held_hash(struct graft_socket *gs, u16 port)
+{
+	gs->held_port = port;
+	hash_add(graft_held_by_target, &gs->held,
+		 graft_held_key(sock_net(gs->sock->sk), gs->protocol, port));
 }
 
 /*
@@ -39,8 +87,7 @@ void graft_held_add(struct graft_socket *gs)
 	if (!gs->asked.port)
 		gs->asked.port = port;
 	spin_lock(&graft_held_lock);
-	hash_add(graft_held_by_target, &gs->held,
-		 graft_held_key(sock_net(sk), gs->protocol, port));
+	graft_held_hash(gs, port);
 	if (!gs->looped)
 		hash_add(graft_held_by_asker, &gs->held_own,
 			 graft_held_key(gs->table, gs->protocol,
@@ -48,11 +95,88 @@ void graft_held_add(struct graft_socket *gs)
 	spin_unlock(&graft_held_lock);
 }
 
-void graft_held_remove(struct graft_socket *gs)
+/* The port that a datagram socket is going to get anyway; 0 where there is none. */
+static u16 graft_held_port(struct sock *sk)
+{
+	u16 port = READ_ONCE(inet_sk(sk)->inet_num);
+
+	if (port)
+		return port;
+	lock_sock(sk);
+	if (!inet_sk(sk)->inet_num && !sk->sk_prot->get_port(sk, 0))
+		inet_sk(sk)->inet_sport = htons(inet_sk(sk)->inet_num);
+	port = inet_sk(sk)->inet_num;
+	release_sock(sk);
+	return port;
+}
+
+/**
+ * graft_held_client - let a datagram client be answered by whom it may reach
+ * @gs: its state; the socket is published
+ *
+ * Asked for where its destination is a held port of the target's own: whoever
+ * holds that is grafted, and could not reach an address of the target otherwise.
+ *
+ * Return: whether it can be.
+ */
+bool graft_held_client(struct graft_socket *gs)
+{
+	struct sock *sk = gs->sock->sk;
+	u16 port;
+
+	if (gs->protocol != GRAFT_PROTO_UDP ||
+	    !hlist_unhashed_lockless(&gs->held))
+		return true;
+	port = graft_held_port(sk);
+	if (!port)
+		return false;
+	spin_lock(&graft_held_lock);
+	if (hlist_unhashed(&gs->held))
+		graft_held_hash(gs, port);
+	spin_unlock(&graft_held_lock);
+	return true;
+}
+
+/* The socket connected or disconnected, and may receive less, at another port. */
+void graft_held_moved(struct graft_socket *gs)
+{
+	u16 port;
+
+	if (gs->protocol != GRAFT_PROTO_UDP ||
+	    hlist_unhashed_lockless(&gs->held))
+		return;
+	spin_lock(&graft_held_lock);
+	if (!hlist_unhashed(&gs->held)) {
+		graft_held_end(gs);
+		port = READ_ONCE(inet_sk(gs->sock->sk)->inet_num);
+		if (port != gs->held_port) {
+			hash_del(&gs->held);
+			if (port)
+				graft_held_hash(gs, port);
+		}
+	}
+	spin_unlock(&graft_held_lock);
+}
+
+/* The socket's grant was withdrawn. */
+void graft_held_revoked(struct graft_socket *gs)
 {
 	if (hlist_unhashed_lockless(&gs->held))
 		return;
 	spin_lock(&graft_held_lock);
+	if (!hlist_unhashed(&gs->held))
+		graft_held_end(gs);
+	spin_unlock(&graft_held_lock);
+}
+
+void graft_held_remove(struct graft_socket *gs)
+{
+	if (hlist_unhashed_lockless(&gs->held) &&
+	    hlist_unhashed_lockless(&gs->held_own))
+		return;
+	spin_lock(&graft_held_lock);
+	if (!hlist_unhashed(&gs->held))
+		graft_held_end(gs);
 	hash_del(&gs->held);
 	hash_del(&gs->held_own);
 	spin_unlock(&graft_held_lock);

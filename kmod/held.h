@@ -5,7 +5,12 @@
 #include "state.h"
 
 void graft_held_add(struct graft_socket *gs);
+bool graft_held_client(struct graft_socket *gs);
+void graft_held_moved(struct graft_socket *gs);
+void graft_held_revoked(struct graft_socket *gs);
 void graft_held_remove(struct graft_socket *gs);
+struct graft_rest graft_held_rest(const struct net *target, u8 protocol,
+				  u16 port);
 bool graft_held_target(const struct net *target, u8 protocol,
 		       const struct graft_addr *dst);
 bool graft_held_lingers(const struct sock *sk);

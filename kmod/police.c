@@ -128,7 +128,7 @@ static enum graft_reach graft_reach_v6(const struct graft_path *path,
  * @why: the refusal, where one is returned
  *
  * Return: 0; 1 where it is allowed because an endpoint holds the destination's
- * port, which may change without notice; or -EACCES.
+ * port, see graft_held_rest(); or -EACCES.
  */
 int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
 		      const struct graft_addr *dst, struct graft_why *why)
@@ -224,6 +224,14 @@ static void graft_allow(struct graft_socket *gs,
 	put_cred(old);
 }
 
+/* The socket has another port by its next datagram, or is held nowhere: ask then. */
+void graft_police_forget(struct graft_socket *gs)
+{
+	static const struct graft_allowed nothing;
+
+	graft_allow(gs, &nothing);
+}
+
 /**
  * graft_police_send - may a grafted socket reach this destination now?
  * @gs: its state
@@ -258,6 +266,7 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		.generation = smp_load_acquire(&gs->table->generation),
 		.fib4 = rt_genid_ipv4(path.target),
 		.fib6 = rt_genid_ipv6(path.target),
+		.rest = graft_held_rest(path.target, path.protocol, dst->port),
 		.cred = rcu_access_pointer(gs->table->acl) ? current_cred() :
 							     NULL,
 	};
@@ -265,7 +274,11 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 	      graft_police_path(&path, graft_use(gs, sk), dst, &why);
 	if (err < 0)
 		goto denied;
-	if (!err && len > 0 && len <= (int)sizeof(now.name)) {
+	if (!err)
+		now.rest.ends = NULL;
+	else if (!graft_held_client(gs))
+		return err;
+	if (len > 0 && len <= (int)sizeof(now.name)) {
 		memcpy(&now.name, name, len);
 		now.len = len;
 		graft_allow(gs, &now);
@@ -296,7 +309,6 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 		.connects = atomic_read(&gs->connects),
 		.fib4 = rt_genid_ipv4(path.target),
 		.fib6 = rt_genid_ipv6(path.target),
-		.held = gs->looped,
 	};
 	struct graft_why why = { };
 	struct graft_addr peer;
@@ -305,6 +317,7 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 	/* pairs with graft_connect_native() */
 	smp_rmb();
 	graft_addr_remote(&peer, sk);
+	now.rest = graft_held_rest(path.target, path.protocol, peer.port);
 	if (!peer.port)
 		; /* disconnected meanwhile */
 	else if (!gs->looped)
@@ -318,7 +331,10 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 			    NULL, GRAFT_VERB_CONNECT, &peer);
 		return err;
 	}
-	now.held |= err;
+	if (!gs->looped && !err)
+		now.rest.ends = NULL;
+	else if (!graft_held_client(gs))
+		return 0;
 	spin_lock(&gs->allowed_lock);
 	gs->asked_peer = now;
 	spin_unlock(&gs->allowed_lock);

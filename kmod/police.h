@@ -31,6 +31,7 @@ struct graft_path {
 
 int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
 		      const struct graft_addr *dst, struct graft_why *why);
+void graft_police_forget(struct graft_socket *gs);
 int graft_police_listen(struct graft_socket *gs, struct sock *sk);
 int graft_police_peer(struct graft_socket *gs, struct sock *sk);
 int graft_police_send(struct graft_socket *gs, struct sock *sk,
@@ -83,7 +84,8 @@ static inline bool graft_police_again(const struct graft_socket *gs,
 		      allowed->generation == READ_ONCE(gs->table->generation) &&
 		      (!allowed->cred || allowed->cred == current_cred()) &&
 		      allowed->fib4 == rt_genid_ipv4(target) &&
-		      allowed->fib6 == rt_genid_ipv6(target);
+		      allowed->fib6 == rt_genid_ipv6(target) &&
+		      graft_rests(&allowed->rest);
 	} while (read_seqcount_retry(&gs->allowed_seq, seq));
 	return hit && !graft_strays(gs, sk);
 }

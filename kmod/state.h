@@ -11,12 +11,28 @@
 #include "table.h"
 
 /**
+ * struct graft_rest - the held port that an answer rests on
+ * @ends: how often such a port ended, see held.c; NULL where there is none
+ * @was: that number before the answer was found
+ */
+struct graft_rest {
+	const u32	*ends;
+	u32		was;
+};
+
+static inline bool graft_rests(const struct graft_rest *rest)
+{
+	return !rest->ends || READ_ONCE(*rest->ends) == rest->was;
+}
+
+/**
  * struct graft_allowed - a destination, and what its being allowed rests on
  * @name: the destination as the program writes it
  * @len: its length, 0 for none
  * @generation: of the table
  * @fib4: of the target's IPv4 routes
  * @fib6: of the target's IPv6 routes
+ * @rest: on a port that an endpoint holds
  * @cred: whom the ACL allowed it, held; NULL where there is no ACL
  */
 struct graft_allowed {
@@ -25,6 +41,7 @@ struct graft_allowed {
 	u64			generation;
 	int			fib4;
 	int			fib6;
+	struct graft_rest	rest;
 	const struct cred	*cred;
 };
 
@@ -35,13 +52,13 @@ struct graft_allowed {
  *	peer
  * @fib4: of the target's IPv4 routes
  * @fib6: of the target's IPv6 routes
- * @held: a port that an endpoint holds, which may end without notice
+ * @rest: on a port that an endpoint holds
  */
 struct graft_asked_peer {
-	int	connects;
-	int	fib4;
-	int	fib6;
-	bool	held;
+	int			connects;
+	int			fib4;
+	int			fib6;
+	struct graft_rest	rest;
 };
 
 /**
@@ -78,6 +95,7 @@ struct graft_asked_peer {
  * @revoked: its grant was withdrawn
  * @asked: the address and port that the program asked for at bind
  * @held: in the table of held ports by target port
+ * @held_port: that port
  * @held_own: in the table of held ports by the port asked for
  * @device_sem: keeps the device of a datagram socket, where its endpoint has
  *	one, from being forgotten between a check and the send
@@ -121,6 +139,7 @@ struct graft_socket {
 	bool			revoked;
 	struct graft_addr	asked;
 	struct hlist_node	held;
+	u16			held_port;
 	struct hlist_node	held_own;
 	struct rw_semaphore	device_sem;
 	spinlock_t		allowed_lock;

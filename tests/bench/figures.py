@@ -48,14 +48,15 @@ def figures(comparisons: Iterable[Comparison], lines: Iterable[str]) -> list[Fig
     found = []
     for comparison in comparisons:
         wanted = set(range(1, comparison.rounds + 1))
+        measured = comparison.of or comparison.name
         for operation in comparison.operations:
-            base = batches.get((comparison.name, operation, comparison.paths[0]), {})
+            base = batches.get((measured, operation, comparison.paths[0]), {})
             for path in comparison.paths:
-                rounds = batches.get((comparison.name, operation, path), {})
+                rounds = batches.get((measured, operation, path), {})
                 if set(rounds) != wanted or set(base) != wanted:
                     raise ValueError(f"{operation} on {path} was not measured in each of {comparison.rounds} rounds")
                 ratio = median(rounds[number] / base[number] for number in wanted)
-                bound = limit(operation, path) if path != comparison.paths[0] else None
+                bound = limit(operation, path, comparison.paths[0])
                 figure = Figure(comparison.name, operation, path, median(rounds.values()), ratio, bound)
                 found.append(figure)
     return found

@@ -13,77 +13,68 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import IO
 
-from bench import plans
+from bench import ends, plans
 from bench.plans import PLANS, Comparison
 from driver import testbed
 from graftd.kernel import Client, netns
 from graftd.model import Direction, Endpoint, EndpointType, PortRange, Rule, Verdict
 
 _PROGRAMS = Path("/usr/lib/graft/tests")
-_CROWD = "crowd"
-_SERVER = "ep-server"
-_CLIENT = "ep-client"
-# path -> namespace, door, port
-_PATHS = {
-    plans.HOST: (testbed.HOST, 0, 7001),
-    plans.HOST_BOUND: (testbed.HOST, 3, 7001),
-    plans.NAT: (testbed.BRIDGED, 0, 7002),
-    plans.GRAFT: (testbed.CONTAINER, 2, 7003),
-    plans.AF_GRAFT: (testbed.CONTAINER, 1, 7003),
-    plans.CROWDED: (_CROWD, 2, 7003),
-    plans.AF_CROWDED: (_CROWD, 1, 7003),
-}
-_GRAFT_PORT = 7003
-_NAT_PORT = 7002
 
 
 def main() -> int:
     """Measure the plan that the command line names."""
     plan, report = sys.argv[1:]
-    crowded = any(path in (plans.CROWDED, plans.AF_CROWDED) for comparison in PLANS[plan] for path in comparison.paths)
+    wanted = {path for comparison in PLANS[plan] for path in comparison.paths}
     with ExitStack() as stack:
         file = stack.enter_context(open(report, "w", encoding="utf-8"))
-        stack.enter_context(testbed.Testbed(forwarded=[_NAT_PORT]))
-        _grant(testbed.CONTAINER)
-        if crowded:
+        stack.enter_context(testbed.Testbed(forwarded=[ends.NAT_PORT]))
+        _grant(testbed.CONTAINER, ends.GRAFT_PORT)
+        _grant(testbed.CONTAINER_TOO, ends.TOO_PORT)
+        if wanted & {plans.CROWDED, plans.AF_CROWDED}:
             _fill(testbed.CONTAINER, plans.FEW_ENDPOINTS)
             stack.enter_context(_crowd())
         for comparison in PLANS[plan]:
-            _compare(comparison, file)
+            if not comparison.of:
+                _compare(comparison, file)
     return 0
 
 
 @contextmanager
 def _crowd() -> Iterator[None]:
     """Another container, with a large table."""
-    subprocess.run(("ip", "netns", "add", _CROWD), check=True)
+    subprocess.run(("ip", "netns", "add", ends.CROWD), check=True)
     try:
-        _grant(_CROWD)
-        _fill(_CROWD, plans.MANY_ENDPOINTS)
+        _grant(ends.CROWD, ends.CROWD_PORT)
+        _fill(ends.CROWD, plans.MANY_ENDPOINTS)
         yield
     finally:
-        subprocess.run(("ip", "netns", "del", _CROWD), check=True)
+        subprocess.run(("ip", "netns", "del", ends.CROWD), check=True)
 
 
-def _grant(container: str) -> None:
-    """Give the container one server's port at the host's address, and connections to the peer's network."""
-    address = IPv4Address(testbed.HOST_ADDRESS)
-    port = PortRange.single(_GRAFT_PORT)
+def _grant(container: str, number: int) -> None:
+    """Give the container one port of the host's addresses, and connections to the peer's networks."""
+    port = PortRange.single(number)
     table = netns.open_selected(container)
+    rules = []
     with Client.open(netns.open_selected(testbed.HOST)) as client:
-        client.put_endpoint(Endpoint(_SERVER, EndpointType.IPV4, address, port), table)
-        client.put_endpoint(Endpoint(_CLIENT, EndpointType.IPV4, address, PortRange.ANY), table)
-        client.set_rules(
-            (
-                Rule(Direction.INGRESS, Verdict.ENDPOINT, IPv4Network(address), ports=port, endpoint=_SERVER),
-                Rule(Direction.EGRESS, Verdict.ENDPOINT, IPv4Network(testbed.PEER_NETWORK), endpoint=_CLIENT),
-            ),
-            table,
-        )
+        for kind, host, network in (
+            (EndpointType.IPV4, testbed.HOST_ADDRESS, testbed.PEER_NETWORK),
+            (EndpointType.IPV6, testbed.HOST_ADDRESS6, testbed.PEER_NETWORK6),
+        ):
+            address = ip_address(host)
+            server, connector = ends.SERVERS[address.version], ends.CLIENTS[address.version]
+            client.put_endpoint(Endpoint(server, kind, address, port), table)
+            client.put_endpoint(Endpoint(connector, kind, address, PortRange.ANY), table)
+            rules += [
+                Rule(Direction.INGRESS, Verdict.ENDPOINT, ip_network(address), ports=port, endpoint=server),
+                Rule(Direction.EGRESS, Verdict.ENDPOINT, ip_network(network), endpoint=connector),
+            ]
+        client.set_rules(rules, table)
 
 
 def _fill(container: str, endpoints: int) -> None:
@@ -92,11 +83,11 @@ def _fill(container: str, endpoints: int) -> None:
 
 
 def _compare(comparison: Comparison, report: IO[str]) -> None:
-    words = [str(_PROGRAMS / "opcost"), "-r", str(comparison.rounds), "-P", f"{testbed.PEER},{testbed.PEER_ADDRESS}"]
+    words = [str(_PROGRAMS / "opcost"), "-r", str(comparison.rounds)]
     for number, path in enumerate(comparison.paths):
-        namespace, door, port = _PATHS[path]
-        bind = testbed.BRIDGED_ADDRESS if path == plans.NAT else testbed.HOST_ADDRESS
-        words += ["-p", f"{number},{namespace},{door},{bind},{testbed.HOST_ADDRESS},{port},{_SERVER},{_CLIENT}"]
+        near, far = ends.PATHS[path]
+        words += ["-e", near.words(f"near-{number}"), "-e", far.words(f"far-{number}")]
+        words += ["-p", f"{number},near-{number},far-{number}"]
     for operation in comparison.operations:
         words += ["-o", operation]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:

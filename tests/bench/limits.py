@@ -8,18 +8,27 @@ from bench import plans
 DATA = 1.005
 
 _LIMITS = {
-    "data": {plans.GRAFT: DATA, plans.AF_GRAFT: DATA},
     "tcp-bind": {plans.GRAFT: 1.15, plans.AF_GRAFT: 2.0},
     "udp-bind": {plans.GRAFT: 1.15, plans.AF_GRAFT: 2.0},
-    "tcp-connect": {plans.GRAFT: 1.15, plans.AF_GRAFT: 1.4},
+    "tcp-listen": {plans.GRAFT: 1.10, plans.AF_GRAFT: 2.0},
+    "tcp-connect": {plans.GRAFT: 1.08, plans.AF_GRAFT: 1.4},
     # What door 1's second sock costs weighs more where there is no handshake; no aim is set for that, this keeps it.
     "udp-connect": {plans.GRAFT: 1.15, plans.AF_GRAFT: 1.6},
+    "tcp-request-out": {plans.GRAFT: 1.08, plans.AF_GRAFT: 1.4},
+    "tcp-request-in": {plans.GRAFT: 1.08, plans.AF_GRAFT: 1.4},
 }
+_DATA = dict.fromkeys((plans.GRAFT, plans.AF_GRAFT, plans.GRAFT6, plans.AF_GRAFT6), DATA)
 _CROWD = 1.05
+# The bridge is to be dearer, two host programs hardly cheaper.
+_CONTAINERS = {plans.BRIDGE: 1.0, plans.LOOPBACK: 1.01}
 
 
-def limit(operation: str, path: str) -> float | None:
-    """Return the limit of an operation on a path; None where the path is shown for comparison only."""
+def limit(operation: str, path: str, base: str) -> float | None:
+    """Return the limit of an operation's ratio on ``path`` to ``base``; None for a path to compare with."""
+    if path == base:
+        return None
     if path in (plans.CROWDED, plans.AF_CROWDED):
         return _CROWD
-    return _LIMITS.get(operation, _LIMITS["data"]).get(path)
+    if path == plans.GRAFTS:
+        return _CONTAINERS[base]
+    return _LIMITS.get(operation, _DATA).get(path)

@@ -7,14 +7,15 @@
  * turns, a batch each per round, so that what drifts (page tables, timers, hash chains) drifts for all
  * of them; compare the figures of one round.
  *
- *   opcost -P NETNS,ADDRESS -p NAME,NETNS,DOOR,BIND,REACH,PORT[,SERVER,CLIENT] ... -o OPERATION ...
- *          [-r ROUNDS]
+ *   opcost -e NAME,NETNS,DOOR,BIND,REACH,PORT[,SERVER,CLIENT] ... -p NAME,NEAR,FAR ...
+ *          -o OPERATION ... [-r ROUNDS]
  *
- * -P is the other machine. Each -p is a path: the namespace in which its program runs, the door that
- * the program takes (0: none; 3: none, but a client binds its address first, as one of door 1 has
- * to), the address that it binds, the address at which the other machine
- * reaches it, its port, and for door 1 the endpoints that a server and a client of it bind. Prints
- * one JSON object per batch: instructions per operation.
+ * Each -e is an end of a path: the namespace in which its program runs (a name below /run/netns, or a
+ * path), the door that the program takes (0: none; 3: none, but a client binds its address first, as
+ * one of door 1 has to), the address that it binds, IPv4 or IPv6, the address at which the other end
+ * reaches it, its port, and for door 1 the endpoints that a server and a client of it bind. Each -p is
+ * a path: the end under test, and the one that it talks to. Prints one JSON object per batch:
+ * instructions per operation.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,24 +37,42 @@
 #include <linux/graft.h>
 
 #define MAX_PATHS 8
-#define MAX_OPERATIONS 16
+#define MAX_ENDS (2 * MAX_PATHS)
+#define MAX_OPERATIONS 24
 #define LARGE 65536
-#define PEER_PORT 7900
 #define WARM_UP_SHARE 8 /* of a batch's steps */
 
-struct path {
+struct address {
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_gr graft;
+		struct sockaddr_storage storage;
+	};
+	socklen_t length;
+};
+
+struct end {
 	const char *name;
 	int netns;
 	int door;
-	struct sockaddr_in bind;
-	struct sockaddr_in reach;
-	struct sockaddr_gr server;
-	struct sockaddr_gr client;
+	int family;
+	struct address bind;
+	struct address unbound; /* the same without a port */
+	struct address reach;
+	struct address server;
+	struct address client;
+};
+
+struct path {
+	const char *name;
+	const struct end *near;
+	const struct end *far;
 
 	/* During a batch: the process that answers, and the socket towards it. */
 	pid_t answerer;
 	int fd;
-	struct sockaddr_in to;
 };
 
 /* An operation: what is set up before its batches, one step of a batch, and how many steps make one. */
@@ -61,17 +80,20 @@ struct operation {
 	const char *name;
 	unsigned int steps;
 	int type;
-	bool inwards; /* the path's program serves; otherwise the other machine does */
+	bool inwards; /* the near end serves; otherwise the far end does */
 	size_t forth; /* bytes of an exchange, seen from the end that keeps the time */
 	size_t back;
+	unsigned int burst; /* datagrams that go forth before one comes back; 0 is 1 */
+	bool listens; /* a server that is bound listens as well */
+	void (*answer)(const struct operation *operation, int fd);
 	void (*set_up)(const struct operation *operation, struct path *path);
 	void (*step)(const struct operation *operation, struct path *path);
 };
 
+static struct end ends[MAX_ENDS];
+static size_t end_count;
 static struct path paths[MAX_PATHS];
 static size_t path_count;
-static int peer_netns = -1;
-static struct sockaddr_in peer_address;
 
 static uint64_t now(void)
 {
@@ -89,70 +111,75 @@ static int protocol_of(int type)
 	return type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
 }
 
-/* A socket as the path's program opens it. */
-static int open_socket(const struct path *path, int type)
+static const struct end *server_of(const struct operation *operation, const struct path *path)
+{
+	return operation->inwards ? path->near : path->far;
+}
+
+static const struct end *client_of(const struct operation *operation, const struct path *path)
+{
+	return operation->inwards ? path->far : path->near;
+}
+
+/* A socket as the end's program opens it. */
+static int open_socket(const struct end *end, int type)
 {
 	int fd;
 
-	switch (path->door) {
+	switch (end->door) {
 	case 0:
 	case 3:
-		fd = socket(AF_INET, type, 0);
+		fd = socket(end->family, type, 0);
 		break;
 	case 1:
 		fd = socket(AF_GRAFT, type, protocol_of(type));
 		break;
 	default:
-		fd = socket(AF_INET, type, IPPROTO_GRAFT);
+		fd = socket(end->family, type, IPPROTO_GRAFT);
 	}
 	if (fd < 0)
-		err(1, "%s: socket", path->name);
+		err(1, "%s: socket", end->name);
 	return fd;
 }
 
-static void bind_server(const struct path *path, int fd)
+static void bind_to(const struct end *end, int fd, const struct address *address)
 {
-	const void *address = &path->bind;
-	socklen_t length = sizeof(path->bind);
+	if (bind(fd, &address->any, address->length) < 0)
+		err(1, "%s: bind", end->name);
+}
 
-	if (path->door == 1) {
-		address = &path->server;
-		length = sizeof(path->server);
-	}
-	if (bind(fd, address, length) < 0)
-		err(1, "%s: bind", path->name);
+static void bind_server(const struct end *end, int fd)
+{
+	bind_to(end, fd, end->door == 1 ? &end->server : &end->bind);
 }
 
 /* Door 1 leads nowhere until an endpoint is named; through the others a client just connects. */
-static void name_client(const struct path *path, int fd)
+static void name_client(const struct end *end, int fd)
 {
-	struct sockaddr_in any_port = path->bind;
-
-	any_port.sin_port = 0;
-	if (path->door == 3 && bind(fd, (const void *)&any_port, sizeof(any_port)) < 0)
-		err(1, "%s: bind", path->name);
-	if (path->door == 1 && bind(fd, (const void *)&path->client, sizeof(path->client)) < 0)
-		err(1, "%s: bind %s", path->name, path->client.sgr_epname);
+	if (end->door == 3)
+		bind_to(end, fd, &end->unbound);
+	if (end->door == 1)
+		bind_to(end, fd, &end->client);
 }
 
-static void connect_to(const struct path *path, int fd, const struct sockaddr_in *to)
+static void connect_to(const struct end *end, int fd, const struct address *to)
 {
-	if (connect(fd, (const void *)to, sizeof(*to)) < 0)
-		err(1, "%s: connect", path->name);
+	if (connect(fd, &to->any, to->length) < 0)
+		err(1, "%s: connect", end->name);
 }
 
 /* A figure of a socket that was not grafted would be the host's twice. */
-static void must_be_grafted(const struct path *path, int fd)
+static void must_be_grafted(const struct end *end, int fd)
 {
 	unsigned int state = 0;
 	socklen_t length = sizeof(state);
 
-	if (!path->door || path->door == 3)
+	if (!end->door || end->door == 3)
 		return;
 	if (getsockopt(fd, IPPROTO_GRAFT, GRAFT_SO_STATE, &state, &length) < 0)
-		err(1, "%s: GRAFT_SO_STATE", path->name);
+		err(1, "%s: GRAFT_SO_STATE", end->name);
 	if (state != GRAFT_STATE_GRAFTED)
-		errx(1, "%s: the socket is in state %u, not grafted", path->name, state);
+		errx(1, "%s: the socket is in state %u, not grafted", end->name, state);
 }
 
 static void set_option(int fd, int level, int option)
@@ -163,17 +190,26 @@ static void set_option(int fd, int level, int option)
 		err(1, "setsockopt %d %d", level, option);
 }
 
+/* A connection in TIME_WAIT would make the next one's search for a port dearer. */
+static void reset_at_close(int fd)
+{
+	static const struct linger reset = { .l_onoff = 1 };
+
+	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) < 0)
+		err(1, "SO_LINGER");
+}
+
 /* Receives @length bytes; false where the other end has closed instead. */
 static bool receive_all(int fd, size_t length)
 {
 	static char buffer[LARGE];
 
 	while (length) {
-		ssize_t got = recv(fd, buffer, length, 0);
+		ssize_t got = recv(fd, buffer, length < LARGE ? length : LARGE, 0);
 
-		if (got < 0)
+		if (got < 0 && errno != ECONNRESET)
 			err(1, "recv");
-		if (!got)
+		if (got <= 0)
 			return false;
 		length -= got;
 	}
@@ -185,7 +221,7 @@ static void send_all(int fd, size_t length)
 	static const char buffer[LARGE];
 
 	while (length) {
-		ssize_t sent = send(fd, buffer, length, 0);
+		ssize_t sent = send(fd, buffer, length < LARGE ? length : LARGE, 0);
 
 		if (sent < 0)
 			err(1, "send");
@@ -193,15 +229,38 @@ static void send_all(int fd, size_t length)
 	}
 }
 
-static void answer_stream(const struct operation *operation, int listener)
+static int accept_one(int listener)
 {
 	int fd = accept(listener, NULL, NULL);
 
 	if (fd < 0)
 		err(1, "accept");
+	return fd;
+}
+
+static void answer_stream(const struct operation *operation, int listener)
+{
+	int fd = accept_one(listener);
+
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY);
 	while (receive_all(fd, operation->forth))
 		send_all(fd, operation->back);
+}
+
+static void answer_connections(const struct operation *operation, int listener)
+{
+	for (;;) {
+		int fd = accept_one(listener);
+
+		while (receive_all(fd, operation->forth))
+			send_all(fd, operation->back);
+		close(fd);
+	}
+}
+
+static unsigned int burst_of(const struct operation *operation)
+{
+	return operation->burst ? operation->burst : 1;
 }
 
 static void answer_datagrams(const struct operation *operation, int fd)
@@ -209,53 +268,49 @@ static void answer_datagrams(const struct operation *operation, int fd)
 	static char buffer[LARGE];
 
 	for (;;) {
-		struct sockaddr_in from;
-		socklen_t length = sizeof(from);
-		ssize_t got = recvfrom(fd, buffer, sizeof(buffer), 0, (void *)&from, &length);
+		struct address from;
 
-		if (got != (ssize_t)operation->forth)
-			err(1, "recvfrom");
-		if (sendto(fd, buffer, operation->back, 0, (void *)&from, length) < 0)
+		for (unsigned int i = 0; i < burst_of(operation); i++) {
+			from.length = sizeof(from.storage);
+			if (recvfrom(fd, buffer, sizeof(buffer), 0, &from.any, &from.length) != (ssize_t)operation->forth)
+				err(1, "recvfrom");
+		}
+		if (sendto(fd, buffer, operation->back, 0, &from.any, from.length) < 0)
 			err(1, "sendto");
 	}
 }
 
-/* The serving end's socket: the path's own, or one of the other machine at @path->to. */
-static int open_server(const struct operation *operation, struct path *path)
+/* Nobody accepts: that is no part of what connecting costs. */
+static void answer_nobody(const struct operation *operation, int fd)
+{
+	(void)operation;
+	(void)fd;
+	for (;;)
+		pause();
+}
+
+static int open_server(const struct operation *operation, const struct end *end)
 {
 	int fd;
 
-	if (operation->inwards) {
-		enter(path->netns);
-		fd = open_socket(path, operation->type);
-		bind_server(path, fd);
-	} else {
-		enter(peer_netns);
-		fd = socket(AF_INET, operation->type, 0);
-		if (fd < 0 || bind(fd, (void *)&path->to, sizeof(path->to)) < 0)
-			err(1, "the other machine: bind");
-	}
+	enter(end->netns);
+	fd = open_socket(end, operation->type);
+	bind_server(end, fd);
 	if (operation->type == SOCK_STREAM && listen(fd, 4096) < 0)
-		err(1, "%s: listen", path->name);
-	if (operation->inwards)
-		must_be_grafted(path, fd);
+		err(1, "%s: listen", end->name);
+	must_be_grafted(end, fd);
 	return fd;
 }
 
 static void open_client(const struct operation *operation, struct path *path)
 {
-	if (operation->inwards) {
-		enter(peer_netns);
-		path->fd = socket(AF_INET, operation->type, 0);
-	} else {
-		enter(path->netns);
-		path->fd = open_socket(path, operation->type);
-		name_client(path, path->fd);
-	}
-	if (path->fd < 0)
-		err(1, "%s: socket", path->name);
+	const struct end *end = client_of(operation, path);
+
+	enter(end->netns);
+	path->fd = open_socket(end, operation->type);
+	name_client(end, path->fd);
 	if (operation->type == SOCK_STREAM) {
-		connect_to(path, path->fd, &path->to);
+		connect_to(end, path->fd, &server_of(operation, path)->reach);
 		set_option(path->fd, IPPROTO_TCP, TCP_NODELAY);
 	}
 }
@@ -263,10 +318,10 @@ static void open_client(const struct operation *operation, struct path *path)
 /* Answers come from a process of their own. */
 static void start_answerer(const struct operation *operation, struct path *path)
 {
+	const struct end *end = server_of(operation, path);
 	int ready[2], server;
 	char byte;
 
-	path->to = operation->inwards ? path->reach : peer_address;
 	if (pipe2(ready, O_CLOEXEC) < 0)
 		err(1, "pipe");
 	path->answerer = fork();
@@ -280,15 +335,10 @@ static void start_answerer(const struct operation *operation, struct path *path)
 		return;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	server = open_server(operation, path);
+	server = open_server(operation, end);
 	if (write(ready[1], "", 1) != 1)
 		err(1, "write");
-	if (!operation->forth)
-		pause(); /* nobody accepts: that is no part of what connecting costs */
-	else if (operation->type == SOCK_STREAM)
-		answer_stream(operation, server);
-	else
-		answer_datagrams(operation, server);
+	operation->answer(operation, server);
 	_exit(0);
 }
 
@@ -308,43 +358,56 @@ static void exchange_stream(const struct operation *operation, struct path *path
 /* Without connect: the destination is given, and so policed, with each datagram. */
 static void exchange_datagrams(const struct operation *operation, struct path *path)
 {
+	const struct address *to = &server_of(operation, path)->reach;
 	static char buffer[LARGE];
 
-	if (sendto(path->fd, buffer, operation->forth, 0, (void *)&path->to, sizeof(path->to)) < 0)
-		err(1, "%s: sendto", path->name);
+	for (unsigned int i = 0; i < burst_of(operation); i++)
+		if (sendto(path->fd, buffer, operation->forth, 0, &to->any, to->length) < 0)
+			err(1, "%s: sendto", path->name);
 	if (recv(path->fd, buffer, operation->back, 0) != (ssize_t)operation->back)
 		err(1, "%s: recv", path->name);
 }
 
+/* The time of a program is taken that opens sockets itself. */
 static void set_up_program(const struct operation *operation, struct path *path)
 {
-	if (!operation->inwards)
+	if (operation->answer)
 		start_answerer(operation, path);
+	enter(operation->answer ? client_of(operation, path)->netns : path->near->netns);
 }
 
 static void bind_and_close(const struct operation *operation, struct path *path)
 {
-	int fd = open_socket(path, operation->type);
+	int fd = open_socket(path->near, operation->type);
 
-	bind_server(path, fd);
+	bind_server(path->near, fd);
+	if (operation->listens && listen(fd, 4096) < 0)
+		err(1, "%s: listen", path->name);
 	close(fd);
 }
 
 static void connect_and_close(const struct operation *operation, struct path *path)
 {
-	/* A connection in TIME_WAIT would make the next one's search for a port dearer. */
-	static const struct linger reset = { .l_onoff = 1 };
-	int fd = open_socket(path, operation->type);
+	const struct end *end = client_of(operation, path);
+	int fd = open_socket(end, operation->type);
 
-	name_client(path, fd);
-	connect_to(path, fd, &path->to);
-	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) < 0)
-		err(1, "%s: SO_LINGER", path->name);
+	name_client(end, fd);
+	connect_to(end, fd, &server_of(operation, path)->reach);
+	if (operation->forth) {
+		send_all(fd, operation->forth);
+		if (!receive_all(fd, operation->back))
+			errx(1, "%s: the serving end failed", path->name);
+	}
+	reset_at_close(fd);
 	close(fd);
 }
 
-#define STREAM_EXCHANGE SOCK_STREAM, .set_up = set_up_exchange, .step = exchange_stream
-#define DATAGRAM_EXCHANGE SOCK_DGRAM, .set_up = set_up_exchange, .step = exchange_datagrams
+#define STREAM_EXCHANGE \
+	SOCK_STREAM, .answer = answer_stream, .set_up = set_up_exchange, .step = exchange_stream
+#define DATAGRAM_EXCHANGE \
+	SOCK_DGRAM, .answer = answer_datagrams, .set_up = set_up_exchange, .step = exchange_datagrams
+#define BIND .inwards = true, .set_up = set_up_program, .step = bind_and_close
+#define CONNECT .set_up = set_up_program, .step = connect_and_close
 
 static const struct operation operations[] = {
 	{ "tcp-round-trip-out", 400, STREAM_EXCHANGE, .forth = 64, .back = 64 },
@@ -354,10 +417,16 @@ static const struct operation operations[] = {
 	{ "tcp-send", 60, STREAM_EXCHANGE, .forth = LARGE, .back = 1 },
 	{ "tcp-receive", 60, STREAM_EXCHANGE, .forth = 1, .back = LARGE },
 	{ "tcp-serve", 60, STREAM_EXCHANGE, .inwards = true, .forth = 1, .back = LARGE },
-	{ "tcp-bind", 200, SOCK_STREAM, .inwards = true, .set_up = set_up_program, .step = bind_and_close },
-	{ "udp-bind", 200, SOCK_DGRAM, .inwards = true, .set_up = set_up_program, .step = bind_and_close },
-	{ "tcp-connect", 100, SOCK_STREAM, .set_up = set_up_program, .step = connect_and_close },
-	{ "udp-connect", 200, SOCK_DGRAM, .set_up = set_up_program, .step = connect_and_close },
+	{ "udp-send", 60, DATAGRAM_EXCHANGE, .forth = 1448, .back = 1, .burst = 32 },
+	{ "udp-receive", 60, DATAGRAM_EXCHANGE, .inwards = true, .forth = 1448, .back = 1, .burst = 32 },
+	{ "tcp-bind", 200, SOCK_STREAM, BIND },
+	{ "udp-bind", 200, SOCK_DGRAM, BIND },
+	{ "tcp-listen", 200, SOCK_STREAM, BIND, .listens = true },
+	{ "tcp-connect", 100, SOCK_STREAM, CONNECT, .answer = answer_nobody },
+	{ "udp-connect", 200, SOCK_DGRAM, CONNECT, .answer = answer_nobody },
+	{ "tcp-request-out", 100, SOCK_STREAM, CONNECT, .answer = answer_connections, .forth = 64, .back = 64 },
+	{ "tcp-request-in", 100, SOCK_STREAM, CONNECT, .answer = answer_connections, .forth = 64, .back = 64,
+	  .inwards = true },
 };
 
 static void tear_down(struct path *path)
@@ -390,11 +459,10 @@ static uint64_t measure_path(const struct operation *operation, struct path *pat
 	uint64_t instructions;
 
 	operation->set_up(operation, path);
-	enter(path->netns);
 	run_batch(operation, path, operation->steps / WARM_UP_SHARE);
 	instructions = run_batch(operation, path, operation->steps);
-	if (!operation->inwards && path->fd >= 0)
-		must_be_grafted(path, path->fd);
+	if (path->fd >= 0)
+		must_be_grafted(client_of(operation, path), path->fd);
 	tear_down(path);
 	return instructions;
 }
@@ -420,7 +488,7 @@ static int open_netns(const char *name)
 	char path[256];
 	int fd;
 
-	snprintf(path, sizeof(path), "/run/netns/%s", name);
+	snprintf(path, sizeof(path), "%s%s", *name == '/' ? "" : "/run/netns/", name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		err(1, "%s", path);
@@ -436,17 +504,58 @@ static char *next_field(char **text, const char *what)
 	return field;
 }
 
-static void parse_address(struct sockaddr_in *address, const char *text)
+static void parse_address(struct address *address, const char *text, int port)
 {
-	address->sin_family = AF_INET;
-	if (inet_pton(AF_INET, text, &address->sin_addr) != 1)
-		errx(1, "%s is not an IPv4 address", text);
+	if (inet_pton(AF_INET, text, &address->in.sin_addr) == 1) {
+		address->in.sin_family = AF_INET;
+		address->in.sin_port = htons(port);
+		address->length = sizeof(address->in);
+	} else if (inet_pton(AF_INET6, text, &address->in6.sin6_addr) == 1) {
+		address->in6.sin6_family = AF_INET6;
+		address->in6.sin6_port = htons(port);
+		address->length = sizeof(address->in6);
+	} else {
+		errx(1, "%s is not an IP address", text);
+	}
 }
 
-static void parse_endpoint(struct sockaddr_gr *address, const char *name)
+static void parse_endpoint(struct address *address, const char *name)
 {
-	address->sgr_family = AF_GRAFT;
-	snprintf(address->sgr_epname, sizeof(address->sgr_epname), "%s", name);
+	address->graft.sgr_family = AF_GRAFT;
+	snprintf(address->graft.sgr_epname, sizeof(address->graft.sgr_epname), "%s", name);
+	address->length = sizeof(address->graft);
+}
+
+static void parse_end(char *text)
+{
+	struct end *end = &ends[end_count++];
+	const char *bind, *reach;
+	int port;
+
+	if (end_count > MAX_ENDS)
+		errx(2, "more than %d ends", MAX_ENDS);
+	end->name = next_field(&text, "the end's name");
+	end->netns = open_netns(next_field(&text, "the end's namespace"));
+	end->door = atoi(next_field(&text, "the end's door"));
+	bind = next_field(&text, "the address to bind");
+	reach = next_field(&text, "the address to reach it at");
+	port = atoi(next_field(&text, "the port"));
+	parse_address(&end->bind, bind, port);
+	parse_address(&end->unbound, bind, 0);
+	parse_address(&end->reach, reach, port);
+	end->family = end->bind.any.sa_family;
+	if (end->door == 1) {
+		parse_endpoint(&end->server, next_field(&text, "the server's endpoint"));
+		parse_endpoint(&end->client, next_field(&text, "the client's endpoint"));
+	}
+}
+
+static const struct end *find_end(const char *name)
+{
+	for (size_t i = 0; i < end_count; i++)
+		if (!strcmp(name, ends[i].name))
+			return &ends[i];
+	errx(1, "there is no end %s", name);
 }
 
 static void parse_path(char *text)
@@ -457,22 +566,8 @@ static void parse_path(char *text)
 		errx(2, "more than %d paths", MAX_PATHS);
 	path->fd = -1;
 	path->name = next_field(&text, "the path's name");
-	path->netns = open_netns(next_field(&text, "the path's namespace"));
-	path->door = atoi(next_field(&text, "the path's door"));
-	parse_address(&path->bind, next_field(&text, "the address to bind"));
-	parse_address(&path->reach, next_field(&text, "the address to reach it at"));
-	path->bind.sin_port = path->reach.sin_port = htons(atoi(next_field(&text, "the port")));
-	if (path->door == 1) {
-		parse_endpoint(&path->server, next_field(&text, "the server's endpoint"));
-		parse_endpoint(&path->client, next_field(&text, "the client's endpoint"));
-	}
-}
-
-static void parse_peer(char *text)
-{
-	peer_netns = open_netns(next_field(&text, "the other machine's namespace"));
-	parse_address(&peer_address, next_field(&text, "the other machine's address"));
-	peer_address.sin_port = htons(PEER_PORT);
+	path->near = find_end(next_field(&text, "the end under test"));
+	path->far = find_end(next_field(&text, "the other end"));
 }
 
 static const struct operation *find_operation(const char *name)
@@ -490,10 +585,10 @@ int main(int argc, char **argv)
 	size_t wanted_count = 0;
 	int option;
 
-	while ((option = getopt(argc, argv, "P:p:o:r:")) != -1) {
+	while ((option = getopt(argc, argv, "e:p:o:r:")) != -1) {
 		switch (option) {
-		case 'P':
-			parse_peer(optarg);
+		case 'e':
+			parse_end(optarg);
 			break;
 		case 'p':
 			parse_path(optarg);
@@ -510,8 +605,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (peer_netns < 0 || !path_count || !wanted_count || !rounds)
-		errx(2, "-P, -p and -o are needed, and ROUNDS above 0");
+	if (!path_count || !wanted_count || !rounds)
+		errx(2, "-e, -p and -o are needed, and ROUNDS above 0");
 	for (size_t i = 0; i < wanted_count; i++)
 		measure(wanted[i], rounds);
 	return 0;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: which operations, on which paths, and in how many rounds."""
+"""What is counted: which operations, on which paths, and in how many rounds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ HOST_BOUND = "host, bound"  # a client binds its address before it connects, as 
 NAT = "nat"
 GRAFT = "graft"  # door 2, as the runner 'graft' takes it
 AF_GRAFT = "af-graft"  # door 1
+HOST6 = "host, IPv6"
+GRAFT6 = "graft, IPv6"
+AF_GRAFT6 = "af-graft, IPv6"
 CROWDED = "graft, 100,000 endpoints"
 AF_CROWDED = "af-graft, 100,000 endpoints"
+# Between two containers of one machine, and two programs of the host.
+LOOPBACK = "two host programs"
+BRIDGE = "two containers, bridge"
+GRAFTS = "two containers, graft"
 
 # The bystanders in the tables that a bind is looked up in.
 FEW_ENDPOINTS = 10
@@ -24,8 +31,10 @@ EXCHANGES = (
     "udp-round-trip-in",
     "tcp-send",
     "tcp-serve",
+    "udp-send",
 )
-DEMO_EXCHANGES = (
+_PAIR_EXCHANGES = ("tcp-send", "tcp-serve", "udp-send", "udp-receive", "tcp-round-trip-out", "udp-round-trip-out")
+_DEMO_EXCHANGES = (
     "tcp-serve",
     "tcp-receive",
     "tcp-round-trip-in",
@@ -35,28 +44,38 @@ DEMO_EXCHANGES = (
 )
 # Rounds of a bind differ by a tenth, by the pages and hash chains they meet. So many tell its median to half a percent.
 _BIND_ROUNDS = 180
+_CONNECT_ROUNDS = 45
 CONNECTS = ("tcp-connect", "udp-connect")
 BINDS = ("tcp-bind", "udp-bind")
+REQUESTS = ("tcp-request-out", "tcp-request-in")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Operations measured on all of ``paths`` in turn; the first path is what the others are held against."""
+    """Operations measured on all of ``paths`` in turn; the first path is what the others are held against.
+
+    Where ``of`` names another comparison, its batches are taken, and nothing is measured.
+    """
 
     name: str
     operations: tuple[str, ...]
     paths: tuple[str, ...]
     rounds: int
+    of: str = ""
 
 
 PLANS = {
-    "figures": (
-        Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT), 9),
-        Comparison("bind", BINDS, (HOST, GRAFT, AF_GRAFT), _BIND_ROUNDS),
-        Comparison("connect", CONNECTS, (HOST, GRAFT), 45),
-        Comparison("connect, AF_GRAFT", CONNECTS, (HOST_BOUND, AF_GRAFT), 45),
-        Comparison("table", BINDS, (GRAFT, CROWDED), 45),
-        Comparison("table, AF_GRAFT", BINDS, (AF_GRAFT, AF_CROWDED), 45),
+    "bench": (
+        Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT, NAT), 9),
+        Comparison("data, IPv6", EXCHANGES, (HOST6, GRAFT6, AF_GRAFT6), 9),
+        Comparison("request", REQUESTS, (HOST, GRAFT, AF_GRAFT, NAT), _CONNECT_ROUNDS),
+        Comparison("connect", CONNECTS, (HOST, GRAFT), _CONNECT_ROUNDS),
+        Comparison("connect, AF_GRAFT", CONNECTS, (HOST_BOUND, AF_GRAFT), _CONNECT_ROUNDS),
+        Comparison("bind", ("tcp-listen", *BINDS), (HOST, GRAFT, AF_GRAFT), _BIND_ROUNDS),
+        Comparison("table", BINDS, (GRAFT, CROWDED), _CONNECT_ROUNDS),
+        Comparison("table, AF_GRAFT", BINDS, (AF_GRAFT, AF_CROWDED), _CONNECT_ROUNDS),
+        Comparison("containers", _PAIR_EXCHANGES, (LOOPBACK, GRAFTS, BRIDGE), 9),
+        Comparison("containers, to the bridge", _PAIR_EXCHANGES, (BRIDGE, GRAFTS), 9, of="containers"),
     ),
-    "demo": (Comparison("data", DEMO_EXCHANGES, (HOST, NAT, GRAFT), 5),),
+    "demo": (Comparison("data", _DEMO_EXCHANGES, (HOST, NAT, GRAFT), 5),),
 }

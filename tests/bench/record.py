@@ -44,8 +44,8 @@ class Timed:
     """What a program printed that was run in real time, once a round, the paths taking turns.
 
     ``key`` names the measure; ``server`` and ``client`` are the command lines, ``server`` empty where nothing was
-    started for it. ``ratios`` are speeds relative to the path host (or, between two containers, the path bridge) in the same
-    round, more than 1 being faster, and empty for that path itself.
+    started for it. ``ratios`` are speeds relative to the path host (or, between two containers, the path bridge) in
+    the same round, more than 1 being faster, and empty for that path itself.
     """
 
     key: str

@@ -2,11 +2,13 @@
 """Machines as network namespaces, inside a lab guest.
 
     peer 10.10.0.1 <-- veth --> 10.10.0.2 host  -- br0 172.20.0.1 <-- veth --> 172.20.0.2 bridged
-                                                    container (lo, and nothing else)
+         fd10::1                fd10::2                           <-- veth --> 172.20.0.3 bridged-too
+                                                    container, container-too (lo, and nothing else)
 
 The peer is another machine. The host reaches it over its interface eth0. "bridged" is a container as container
 engines make it: behind a bridge, masqueraded on its way out, its ports forwarded on the way in. "container" has no
-interface of its own; what it may use of the host's network is what its endpoint table says.
+interface of its own; what it may use of the host's network is what its endpoint table says. Each has another of its
+kind beside it.
 """
 
 from __future__ import annotations
@@ -18,14 +20,20 @@ from types import TracebackType
 PEER = "peer"
 HOST = "host"
 BRIDGED = "bridged"
+BRIDGED_TOO = "bridged-too"
 CONTAINER = "container"
-NAMESPACES = (PEER, HOST, BRIDGED, CONTAINER)
+CONTAINER_TOO = "container-too"
+NAMESPACES = (PEER, HOST, BRIDGED, BRIDGED_TOO, CONTAINER, CONTAINER_TOO)
 
 PEER_ADDRESS = "10.10.0.1"
 PEER_NETWORK = "10.10.0.0/24"
 HOST_ADDRESS = "10.10.0.2"
 BRIDGE_ADDRESS = "172.20.0.1"
 BRIDGED_ADDRESS = "172.20.0.2"
+BRIDGED_TOO_ADDRESS = "172.20.0.3"
+PEER_ADDRESS6 = "fd10::1"
+PEER_NETWORK6 = "fd10::/64"
+HOST_ADDRESS6 = "fd10::2"
 
 _NAT = f"""
 table ip container {{
@@ -64,12 +72,15 @@ class Testbed:
                 _run("ip", "netns", "add", name)
                 inside(name, "ip", "link", "set", "lo", "up")
             _link((PEER, "eth0", f"{PEER_ADDRESS}/24"), (HOST, "eth0", f"{HOST_ADDRESS}/24"))
+            for name, address in ((PEER, PEER_ADDRESS6), (HOST, HOST_ADDRESS6)):
+                inside(name, "ip", "address", "add", f"{address}/64", "dev", "eth0", "nodad")
             inside(HOST, "ip", "link", "add", "br0", "type", "bridge")
-            _link((BRIDGED, "eth0", f"{BRIDGED_ADDRESS}/16"), (HOST, "port0", ""))
-            inside(HOST, "ip", "link", "set", "port0", "master", "br0")
             inside(HOST, "ip", "address", "add", f"{BRIDGE_ADDRESS}/16", "dev", "br0")
             inside(HOST, "ip", "link", "set", "br0", "up")
-            inside(BRIDGED, "ip", "route", "add", "default", "via", BRIDGE_ADDRESS)
+            for port, (name, address) in enumerate(((BRIDGED, BRIDGED_ADDRESS), (BRIDGED_TOO, BRIDGED_TOO_ADDRESS))):
+                _link((name, "eth0", f"{address}/16"), (HOST, f"port{port}", ""))
+                inside(HOST, "ip", "link", "set", f"port{port}", "master", "br0")
+                inside(name, "ip", "route", "add", "default", "via", BRIDGE_ADDRESS)
             inside(HOST, "sysctl", "-qw", "net.ipv4.ip_forward=1")
             inside(HOST, "nft", "-f", "-", text=_NAT % ", ".join(map(str, self._forwarded)))
         except BaseException:
