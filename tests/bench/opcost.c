@@ -315,6 +315,13 @@ static void open_client(const struct operation *operation, struct path *path)
 	}
 }
 
+/* One that failed has said so; nobody else would answer. */
+static void answerer_ended(int signal)
+{
+	(void)signal;
+	_exit(1);
+}
+
 /* Answers come from a process of their own. */
 static void start_answerer(const struct operation *operation, struct path *path)
 {
@@ -324,6 +331,7 @@ static void start_answerer(const struct operation *operation, struct path *path)
 
 	if (pipe2(ready, O_CLOEXEC) < 0)
 		err(1, "pipe");
+	signal(SIGCHLD, answerer_ended);
 	path->answerer = fork();
 	if (path->answerer < 0)
 		err(1, "fork");
@@ -334,6 +342,7 @@ static void start_answerer(const struct operation *operation, struct path *path)
 		close(ready[0]);
 		return;
 	}
+	signal(SIGCHLD, SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	server = open_server(operation, end);
 	if (write(ready[1], "", 1) != 1)
@@ -435,6 +444,7 @@ static void tear_down(struct path *path)
 		close(path->fd); /* before the other end's, so that TIME_WAIT is the client's */
 	path->fd = -1;
 	if (path->answerer > 0) {
+		signal(SIGCHLD, SIG_DFL);
 		kill(path->answerer, SIGKILL);
 		waitpid(path->answerer, NULL, 0);
 	}
