@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 SCHEMA = 1
+
+
+class ReportError(Exception):
+    """A file is no report that this version reads; the text is a sentence."""
 
 
 @dataclass(frozen=True)
@@ -123,3 +131,65 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Return the report as json.dump takes it."""
         return {"schema": SCHEMA, **asdict(self)}
+
+
+def load(path: Path) -> Report:
+    """Return the report that ``path`` holds as Report.as_json() gives it.
+
+    Raises ReportError where the file cannot be read, is of another schema or does not hold what this one says.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ReportError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ReportError(f"{path} is no report: it is not JSON, {error}") from error
+    schema = found.pop("schema", None) if isinstance(found, dict) else None
+    if type(schema) is not int or schema != SCHEMA:
+        said = "names no schema" if schema is None else f"is of schema {schema}"
+        raise ReportError(f"{path} {said}; this version reads schema {SCHEMA}: measure again, or use its own version")
+    try:
+        report = _read(Report, found, "the report")
+    except ValueError as error:
+        raise ReportError(f"{path} is no report of schema {SCHEMA}: {error}") from error
+    assert isinstance(report, Report)
+    return report
+
+
+def _read(kind: Any, found: Any, where: str) -> Any:
+    """Return ``found``, which stands at ``where`` in a file, as a value of ``kind``; raise ValueError if it is none."""
+    if is_dataclass(kind):
+        return _read_fields(kind, found, where)
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple and isinstance(found, list):
+        return tuple(_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(found))
+    if get_origin(kind) is dict and isinstance(found, dict):
+        return {name: _read(arguments[1], item, f"{where}.{name}") for name, item in found.items()}
+    if isinstance(kind, UnionType):
+        return None if found is None else _read(arguments[0], found, where)
+    if kind is float and type(found) is int:
+        return float(found)
+    if isinstance(kind, type) and type(found) is kind:
+        return found
+    raise ValueError(f"{where} has to be {_NAMES.get(get_origin(kind) or kind, 'an object')}")
+
+
+def _read_fields(kind: Any, found: Any, where: str) -> Any:
+    make: Callable[..., Any] = kind
+    types = get_type_hints(kind)
+    wanted = {field.name for field in fields(kind)}
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} has to be an object")
+    for name in sorted(wanted ^ set(found)):
+        raise ValueError(f"{where} lacks {name!r}" if name in wanted else f"{where} has {name!r}, which means nothing")
+    return make(**{name: _read(types[name], found[name], f"{where}.{name}") for name in wanted})
+
+
+_NAMES = {
+    bool: "true or false",
+    dict: "an object",
+    float: "a number",
+    int: "a whole number",
+    str: "text",
+    tuple: "a list",
+}
