@@ -81,7 +81,8 @@ class Curve:
     """How a cost grows with the size of something.
 
     ``kind`` is "counted" (instructions), "bytes" or "timed" (seconds or milliseconds, by ``unit``). ``axis`` says what
-    there are ``size`` of. ``limit`` is what the value at the largest size may be at most relative to the smallest.
+    there are ``size`` of. ``limit`` is what the value at the largest size may be at most relative to that at ``base``,
+    the smallest size where that is None.
     """
 
     key: str
@@ -92,6 +93,7 @@ class Curve:
     kind: str
     points: tuple[Point, ...]
     limit: float | None = None
+    base: int | None = None
 
 
 @dataclass(frozen=True)

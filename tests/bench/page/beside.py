@@ -13,6 +13,8 @@ from bench.page.spread import NOTHING
 from bench.record import Counted, Timed
 
 _TIMES_HEAD = ("statement", "the paper", "its authors' files", "our measure", "ours")
+# The paper's latencies are means of all answers, and its devices were as they are.
+_NOT_PUBLISHED = frozenset({"p99", "small", "mtu"})
 _EXCHANGES = ("round-trip", "send", "serve", "receive")
 
 
@@ -42,7 +44,11 @@ def times(found: Mapping[str, Sequence[Measure]]) -> Html | None:
 def _ratio(published: Published, measure: Measure) -> float | None:
     """Return our ratio for a published one; None where the measure has none such."""
     words = measure.words()
-    if measure.first.more_is_better is published.longer or "p99" in words or published.udp is not ("udp" in words):
+    if (
+        measure.first.more_is_better is published.longer
+        or words & _NOT_PUBLISHED
+        or published.udp is not ("udp" in words)
+    ):
         return None
     by_path = {timed.path: timed for timed in measure.paths}
     if published.path not in by_path or published.other not in by_path:

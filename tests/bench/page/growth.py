@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from bench.page.markup import Group, Html, element, folded, join, table
 from bench.page.paths import Paths
 from bench.page.plots import Plot, Plotter
-from bench.page.spread import Spread, between, decimals, number
-from bench.page.verdict import growth
+from bench.page.spread import NOTHING, Spread, between, decimals, number
+from bench.page.verdict import ends, growth, heading
 from bench.record import Amount, Curve
 
 COUNTED = "counted"
@@ -60,20 +60,22 @@ def _table(found: Sequence[Curve]) -> Html:
             for point, spread in zip(points, spreads, strict=True)
         ]  # fmt: skip
         groups.append(Group(f"{curve.path}: {_verdict(curve)}", rows))
-    caption = join((element("strong", first.title), f" against {first.axis}: {kind}, {first.unit}"))
+    caption = join((element("strong", heading(first)), f": {kind}, {first.unit}"))
     unit = first.unit
-    head = (first.axis, f"median, {unit}", f"quartiles, {unit}", "relative to the smallest", "runs")
+    relative = f"relative to {ends(first)[0].size:,}"
+    head = (first.axis, f"median, {unit}", f"quartiles, {unit}", relative, "runs")
     return table(caption, kind, head, groups, text=0)
 
 
 def _relative(curve: Curve, value: float) -> str:
-    smallest = min(curve.points, key=lambda point: point.size).value
-    return number(value / smallest, 3) if smallest else number(float("nan"), 3)
+    first = ends(curve)[0].value
+    return number(value / first, 3) if first else NOTHING
 
 
 def _verdict(curve: Curve) -> str:
     times = growth(curve)
-    grown = f"{number(times, 3 if times < 100 else 0)} times from the smallest to the largest"
+    first, last = ends(curve)
+    grown = f"{number(times, 3 if times < 100 else 0)} times from {first.size:,} to {last.size:,}"
     if curve.limit is None:
         return grown
     kept = "kept" if times <= curve.limit else "broken"

@@ -33,6 +33,7 @@ _KNOWN = {
     "pasta": (Look("#8f6fc9", "<"), "a container whose network pasta plays in user space"),
     "bypass4netns": (Look("#a0702c", ">"), "a rootless container whose sockets bypass4netns exchanges"),
 }
+_TWO_PROGRAMS = "two host programs"
 _SPARE = (Look("#b84a62", "p"), Look("#6f8f1f", "*"), Look("#3d8f8f", "d"), Look("#7a5c8e", "8"))
 
 
@@ -65,5 +66,8 @@ class Paths:
 
 
 def base(path: str) -> str:
-    """Return what a path is a variant of: "graft" for "graft, 100,000 endpoints"."""
-    return path.partition(",")[0].strip().lower()
+    """Return what a path is a variant of: "graft" for "graft, IPv6" and for "two containers, graft"."""
+    parts = [part.strip().lower() for part in path.split(",")]
+    if parts[0] == _TWO_PROGRAMS:
+        return "loopback"
+    return next((part for part in parts if part in _KNOWN), parts[0])

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import ceil, isfinite
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from bench.page.markup import Html, element
 from bench.page.paths import Paths
 from bench.page.sections import Measure
 from bench.page.spread import Spread, alternatives, decimals, number
+from bench.page.verdict import ends, heading
 from bench.record import Counted, Curve
 from driver.lab import BUILD
 
@@ -36,7 +38,7 @@ _STYLE: dict[RcKeyType, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
+    "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "font.size": 9.5,
     "grid.alpha": 0.16,
@@ -90,7 +92,7 @@ class Plotter:
         if not any(counted.limit for counted in found):
             reach = max(counted.ratio for counted in found)
         least = min([1.0, *(spread.low for spread in spreads if isfinite(spread.low))])
-        right, left = 1 + (reach - 1) * 1.35, min(least, 1 - (reach - 1) * 0.12)
+        right, left = reach + (reach - 1) * 0.35, least - (reach - least) * 0.12
 
         def draw(figure: Figure) -> None:
             axes = figure.subplots()
@@ -136,20 +138,11 @@ class Plotter:
             else:
                 axes.set_ylim(0, max(values) * 1.18 or 1)
                 axes.yaxis.set_major_formatter("{x:,.10g}")
-            axes.set_title(first.title)
-            axes.set_xlabel(first.axis)
             runs = alternatives((len(point.runs) for curve in curves for point in curve.points), "run")
             axes.set_ylabel(f"{first.unit} ({what})")
-            limited = "; dashes: limit" if any(curve.limit is not None for curve in curves) else ""
-            axes.annotate(
-                f"median and quartiles of {runs}{limited}",
-                (1, 1),
-                (0, 4),
-                "axes fraction",
-                "offset points",
-                ha="right",
-                size=8,
-            )
+            limited = "; dashes are the limit" if any(curve.limit is not None for curve in curves) else ""
+            axes.set_title(fill(heading(first), 60))
+            axes.set_xlabel(f"{first.axis}\n(median and quartiles of {runs}{limited})")
             axes.grid()
             if len(curves) > 1:
                 axes.legend()
@@ -158,7 +151,7 @@ class Plotter:
             f"{curve.path} " + ", ".join(f"{point.value:,.4g} at {point.size:,}" for point in curve.points)
             for curve in curves
         )
-        return self._plot(name, f"{first.title}, {first.unit} ({what}) against {first.axis}: {told}.", 3.4, draw, 5.6)
+        return self._plot(name, f"{heading(first)}, {first.unit} ({what}): {told}.", 3.4, draw, 5.6)
 
     def _bars(self, axes: Axes, measure: Measure, height: float) -> None:
         spreads = [Spread.of(timed.runs) for timed in measure.paths]
@@ -181,7 +174,7 @@ class Plotter:
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        axes.set_title(measure.first.title)
+        axes.set_title(fill(measure.first.title, 44))
         better = "more is better" if measure.first.more_is_better else "less is better"
         rounds = alternatives((len(timed.runs) for timed in measure.paths), "round")
         axes.set_xlabel(f"{measure.first.unit} (time; {better}; {rounds})")
@@ -219,7 +212,7 @@ class Plotter:
             max(spread.high - value, 0) if spread.count else 0 for value, spread in zip(values, spreads, strict=True)
         ]
         if curve.limit is not None:
-            axes.axhline(values[0] * curve.limit, color=look.colour, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.axhline(ends(curve)[0].value * curve.limit, color=look.colour, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.errorbar(
             [point.size for point in points], values, yerr=[low, high], color=look.colour, marker=look.marker,
             markersize=5, linewidth=1.6, capsize=2.5, label=curve.path,

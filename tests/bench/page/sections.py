@@ -51,20 +51,25 @@ class Measure:
 
     def words(self) -> set[str]:
         """Return the words of the measure's key and title, in small letters."""
-        return set(re.findall(r"[a-z0-9]+", f"{self.key} {self.first.title}".lower()))
+        return _words(self.key) | _words(self.first.title)
 
     def section(self) -> str:
         """Return the key of the measure's section."""
         paths = {timed.path for timed in self.paths}
         if "host" not in paths and "bridge" in paths:
             return CONTAINERS
-        words = self.words()
-        for section, hints in _WORDS:
-            if words & hints:
-                return section
+        # A key says more than a title, which names the programs as well.
+        for words in (_words(self.key), _words(self.first.title)):
+            for section, hints in _WORDS:
+                if words & hints:
+                    return section
         if self.first.unit in _TIMES:
             return LATENCY
-        return THROUGHPUT if "tcp" in words or "throughput" in words else "other"
+        return THROUGHPUT if self.words() & {"tcp", "throughput"} else "other"
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 def sections(found: Iterable[Timed]) -> dict[str, list[Measure]]:

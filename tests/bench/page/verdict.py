@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from bench.record import Curve, Report
+from bench.record import Curve, Point, Report
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,24 @@ def limits(report: Report) -> list[Limit]:
     ]
     for curve in report.curves:
         if curve.limit is not None and curve.points:
-            sizes = [point.size for point in curve.points]
-            what = f"{curve.title} on {curve.path}, {max(sizes):,} against {min(sizes):,} {curve.axis}"
+            first, last = ends(curve)
+            what = f"{heading(curve)}, {curve.path}, from {first.size:,} to {last.size:,}"
             found.append(Limit(what, growth(curve), curve.limit))
     return found
 
 
+def heading(curve: Curve) -> str:
+    """Return a curve's title, with what it is drawn against."""
+    return curve.title if curve.axis in curve.title else f"{curve.title} against {curve.axis}"
+
+
+def ends(curve: Curve) -> tuple[Point, Point]:
+    """Return the points that a curve's growth is taken between: that at its base, or the smallest; and the largest."""
+    points = sorted(curve.points, key=lambda point: point.size)
+    return next((point for point in points if point.size == curve.base), points[0]), points[-1]
+
+
 def growth(curve: Curve) -> float:
-    """Return a curve's value at its largest size relative to that at its smallest."""
-    first = min(curve.points, key=lambda point: point.size).value
-    last = max(curve.points, key=lambda point: point.size).value
-    return last / first if first else inf
+    """Return a curve's value at the last of its ends relative to that at the first."""
+    first, last = ends(curve)
+    return last.value / first.value if first.value else inf
