@@ -301,7 +301,7 @@ def test_the_published_values_stand_beside_ours(drawn: tuple[Path, list[Path], R
     (text,) = (text for _, text in drawn[2].tables if "Published and measured" in text)
     rows = " ".join(text.split())
     assert (
-        "TCP throughput, nat to host: speed less than half 0.50 sending, 0.49 receiving Title of tcp-throughput 0.45"
+        "TCP throughput, nat to host: speed less than half, at 40 Gbit/s 0.50 sending, 0.49 receiving Title of tcp-throughput 0.45"
         in rows
     )
     assert (

@@ -24,7 +24,7 @@ from driver.lab import BUILD
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import Locator
+    from matplotlib.ticker import Formatter, Locator
     from matplotlib.typing import RcKeyType
 
 # Whatever has this colour has that of the page's text in SVG, which knows no more of the page than light or dark.
@@ -132,12 +132,14 @@ class Plotter:
                 self._curve(axes, curve)
             values = [point.value for curve in curves for point in curve.points]
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(_without_words())
             axes.xaxis.set_major_formatter("{x:,.10g}")
             if min(values) > 0 and max(values) / min(values) > 30:
                 axes.set_yscale("log")
+                axes.yaxis.set_minor_formatter(_without_words())
             else:
                 axes.set_ylim(0, max(values) * 1.18 or 1)
-                axes.yaxis.set_major_formatter("{x:,.10g}")
+            axes.yaxis.set_major_formatter("{x:,.10g}")
             runs = alternatives((len(point.runs) for curve in curves for point in curve.points), "run")
             axes.set_ylabel(f"{first.unit} ({what})")
             limited = "; dashes are the limit" if any(curve.limit is not None for curve in curves) else ""
@@ -174,7 +176,7 @@ class Plotter:
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        axes.set_title(fill(measure.first.title, 44))
+        axes.set_title(fill(measure.first.title, 38))
         better = "more is better" if measure.first.more_is_better else "less is better"
         rounds = alternatives((len(timed.runs) for timed in measure.paths), "round")
         axes.set_xlabel(f"{measure.first.unit} (time; {better}; {rounds})")
@@ -259,6 +261,12 @@ def _few_ticks() -> Locator:
 
 def _height(operations: Sequence[str], paths: Sequence[str]) -> float:
     return len(operations) * (0.17 * len(paths) + 0.16) + 1.1
+
+
+def _without_words() -> Formatter:
+    from matplotlib.ticker import NullFormatter
+
+    return NullFormatter()
 
 
 def _dodge(index: int, count: int) -> float:
