@@ -46,6 +46,7 @@ _STYLE: dict[RcKeyType, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "graftd",
     "text.color": _INK,
+    "text.parse_math": False,  # a dollar in a name is one
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
