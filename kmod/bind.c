@@ -102,8 +102,8 @@ static int graft_bind_port(struct socket *sock, const struct proto_ops *native,
 			   const struct graft_ep_conf *conf, u8 protocol,
 			   u16 port)
 {
+	union graft_sockaddr_inet uaddr __graft_uninitialized;
 	struct graft_addr a = conf->addr;
-	union graft_sockaddr_inet uaddr;
 	const struct cred *old = NULL;
 	struct sock *sk = sock->sk;
 	int len, err;

@@ -43,6 +43,21 @@ struct graft_wish {
 	const struct net	*where;
 };
 
+/* Field by field: zeroing all of it would cost more than the rest. */
+static void graft_wish_init(struct graft_wish *wish, const struct socket *sock,
+			    const struct graft_kind *kind, u8 verb,
+			    const struct graft_addr *a)
+{
+	wish->t = graft_table(sock_net(sock->sk));
+	wish->kind = kind;
+	wish->gs = graft_socket_of(sock);
+	wish->verb = verb;
+	wish->aborts = atomic64_read_acquire(&wish->t->aborts);
+	wish->a = a;
+	wish->reach.family = 0;
+	wish->where = NULL;
+}
+
 /**
  * struct graft_ruling - what the rules say of a wish
  * @verdict: enum graft_verdict
@@ -77,30 +92,30 @@ void graft_go_native(struct socket *sock, const struct graft_kind *kind)
 }
 
 /* Return: as graft_police_path(). */
-static int graft_wish_acl(const struct graft_wish *wish,
-			  struct graft_endpoint *ep, struct net *target,
-			  const struct graft_ep_conf *conf, int ifindex,
-			  struct graft_why *why)
+static __always_inline int
+graft_wish_acl(const struct graft_wish *wish, struct graft_endpoint *ep,
+	       struct net *target, const struct graft_ep_conf *conf,
+	       int ifindex, struct graft_why *why)
 {
-	struct graft_path path = {
-		.t = wish->t,
-		.ep = ep,
-		.cred = current_cred(),
-		.target = target,
-		.mark = conf->mark,
-		.ifindex = ifindex,
-		.protocol = wish->kind->bit,
-	};
+	struct graft_path path __graft_uninitialized;
 	bool local;
 
 	if (wish->reach.family)
 		return 0; /* to a port of its own, which was asked already */
 	if (wish->verb == GRAFT_VERB_CONNECT) {
+		path.t = wish->t;
+		path.ep = ep;
+		path.cred = current_cred();
+		path.target = target;
+		path.mark = conf->mark;
+		path.ifindex = ifindex;
+		path.protocol = wish->kind->bit;
 		return graft_police_path(&path, GRAFT_ACL_CONNECT, wish->a,
 					 why);
 	}
-	if (graft_acl_allows(current_cred(), wish->t, ep, GRAFT_ACL_LISTEN, path.protocol, NULL,
-			     &local))
+	if (likely(graft_acl_allows(current_cred(), wish->t, ep,
+				    GRAFT_ACL_LISTEN, wish->kind->bit, NULL,
+				    &local)))
 		return 0;
 	return graft_refuse(why, GRAFT_REASON_ACL, -EACCES,
 			    "the ACL does not allow listening");
@@ -369,18 +384,12 @@ static void graft_ruling_put(const struct graft_ruling *ruling)
 int graft_decide_bind(struct socket *sock, const struct graft_kind *kind,
 		      const struct graft_addr *a)
 {
-	struct graft_wish wish = {
-		.t = graft_table(sock_net(sock->sk)),
-		.kind = kind,
-		.gs = graft_socket_of(sock),
-		.verb = GRAFT_VERB_LISTEN,
-		.a = a,
-	};
+	struct graft_wish wish __graft_uninitialized;
+	struct graft_ruling ruling __graft_uninitialized;
 	struct graft_why why = { };
-	struct graft_ruling ruling;
 	int out;
 
-	wish.aborts = atomic64_read_acquire(&wish.t->aborts);
+	graft_wish_init(&wish, sock, kind, GRAFT_VERB_LISTEN, a);
 	if (!graft_rule(&wish, GRAFT_INGRESS, &ruling) &&
 	    !graft_rule_mapped(&wish, sock->sk, &ruling))
 		return GRAFT_OUT_OPEN;
@@ -474,19 +483,13 @@ static struct graft_endpoint *graft_find_own(struct graft_wish *wish,
 int graft_decide_destination(struct socket *sock, const struct graft_kind *kind,
 			     const struct graft_addr *dst)
 {
-	struct graft_wish wish = {
-		.t = graft_table(sock_net(sock->sk)),
-		.kind = kind,
-		.gs = graft_socket_of(sock),
-		.verb = GRAFT_VERB_CONNECT,
-		.a = dst,
-	};
+	struct graft_wish wish __graft_uninitialized;
+	struct graft_ruling ruling __graft_uninitialized;
 	struct graft_why why = { };
-	struct graft_ruling ruling;
 	struct graft_endpoint *own;
 	int out;
 
-	wish.aborts = atomic64_read_acquire(&wish.t->aborts);
+	graft_wish_init(&wish, sock, kind, GRAFT_VERB_CONNECT, dst);
 	own = graft_find_own(&wish, sock->sk);
 	if (own) {
 		out = graft_through(sock, &wish, own, &why);

@@ -101,20 +101,26 @@ static int graft_done(struct graft_socket *gs, struct socket *sock, int ret)
 	return -EACCES;
 }
 
-/* The same of a call that connects: the grant may have been tightened meanwhile. */
-static int graft_connected(struct graft_socket *gs, struct socket *sock, int ret)
+/* An abort passed: does it concern the socket? */
+static noinline bool graft_missed(struct graft_socket *gs, struct socket *sock)
 {
 	bool missed;
 
+	graft_decision_lock(sock);
+	missed = graft_abort_again(gs, sock);
+	graft_decision_unlock(sock);
+	return missed;
+}
+
+/* The same of a call that connects: the grant may have been tightened meanwhile. */
+static __always_inline int graft_connected(struct graft_socket *gs,
+					   struct socket *sock, int ret)
+{
 	/* the peer is set before this; pairs with graft_abort_count() */
 	smp_mb();
-	if (unlikely(atomic64_read(&gs->table->aborts) != gs->aborts)) {
-		graft_decision_lock(sock);
-		missed = graft_abort_again(gs, sock);
-		graft_decision_unlock(sock);
-		if (missed)
-			return -EACCES;
-	}
+	if (unlikely(atomic64_read(&gs->table->aborts) != gs->aborts) &&
+	    graft_missed(gs, sock))
+		return -EACCES;
 	return graft_done(gs, sock, ret);
 }
 

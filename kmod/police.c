@@ -341,17 +341,10 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 	return 0;
 }
 
-/**
- * graft_police_listen - may a grafted socket listen?
- * @gs: its state
- * @sk: its sock
- *
- * Return: 0 or -EACCES, which is reported.
- */
-int graft_police_listen(struct graft_socket *gs, struct sock *sk)
+/* Say why not; what was asked may have changed, and the ACL is left over. */
+static noinline int graft_deny_listen(struct graft_socket *gs, struct sock *sk)
 {
 	struct graft_why why = { };
-	bool local;
 
 	if (READ_ONCE(gs->revoked))
 		graft_refuse(&why, GRAFT_REASON_REVOKED, -EACCES,
@@ -361,15 +354,33 @@ int graft_police_listen(struct graft_socket *gs, struct sock *sk)
 	else if (gs->looped)
 		graft_refuse(&why, GRAFT_REASON_PORT, -EACCES,
 			     "the socket was grafted to reach its own namespace and has no endpoint's port");
-	else if (!graft_acl_allows(current_cred(), gs->table, gs->ep, GRAFT_ACL_LISTEN,
-				   gs->protocol ?: GRAFT_PROTO_ALL, NULL,
-				   &local))
+	else
 		graft_refuse(&why, GRAFT_REASON_ACL, -EACCES,
 			     "the ACL does not allow listening");
-	if (why.err)
-		graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep,
-			    NULL, GRAFT_VERB_LISTEN, NULL);
+	graft_event(GRAFT_EVENT_DENIED, &why, gs->table, sk, gs->ep, NULL,
+		    GRAFT_VERB_LISTEN, NULL);
 	return why.err;
+}
+
+/**
+ * graft_police_listen - may a grafted socket listen?
+ * @gs: its state
+ * @sk: its sock
+ *
+ * Return: 0 or -EACCES, which is reported.
+ */
+int graft_police_listen(struct graft_socket *gs, struct sock *sk)
+{
+	bool local;
+
+	if (likely(!READ_ONCE(gs->revoked) &&
+		   !(gs->protocol && graft_strays(gs, sk)) && !gs->looped &&
+		   graft_acl_allows(current_cred(), gs->table, gs->ep,
+				    GRAFT_ACL_LISTEN,
+				    gs->protocol ?: GRAFT_PROTO_ALL, NULL,
+				    &local)))
+		return 0;
+	return graft_deny_listen(gs, sk);
 }
 
 static bool graft_cred_has(const struct cred *cred, int cap)

@@ -54,6 +54,16 @@ static inline int graft_refuse_stray(struct graft_why *why)
 			    "mark or device is not the endpoint's");
 }
 
+/* Lengths that are known make it a few comparisons, without a call. */
+static inline bool graft_same_name(const void *a, const void *b, int len)
+{
+	if (len == sizeof(struct sockaddr_in))
+		return !memcmp(a, b, sizeof(struct sockaddr_in));
+	if (len == sizeof(struct sockaddr_in6))
+		return !memcmp(a, b, sizeof(struct sockaddr_in6));
+	return !memcmp(a, b, len);
+}
+
 /**
  * graft_police_again - was this destination allowed last, and nothing changed?
  * @gs: the socket's state
@@ -76,11 +86,7 @@ static inline bool graft_police_again(const struct graft_socket *gs,
 	do {
 		seq = read_seqcount_begin(&gs->allowed_seq);
 		hit = name && len == allowed->len &&
-		      /* a length that is known makes it two comparisons */
-		      (len == sizeof(struct sockaddr_in) ?
-			       !memcmp(name, &allowed->name,
-				       sizeof(struct sockaddr_in)) :
-			       !memcmp(name, &allowed->name, len)) &&
+		      graft_same_name(name, &allowed->name, len) &&
 		      allowed->generation == READ_ONCE(gs->table->generation) &&
 		      (!allowed->cred || allowed->cred == current_cred()) &&
 		      allowed->fib4 == rt_genid_ipv4(target) &&

@@ -51,7 +51,7 @@ void graft_unbind(struct sock *sk)
  * reference to @net and drops the one that the sock had; the caller sees to it
  * that the old namespace is held besides.
  */
-static void graft_sock_move(struct sock *sk, struct net *net)
+static __always_inline void graft_sock_move(struct sock *sk, struct net *net)
 {
 	struct net *old = sock_net(sk);
 
@@ -80,7 +80,7 @@ static int graft_buffer_size(int size, bool locked, const int limits[3])
 }
 
 /* Values that the program never set are the target's. */
-static void graft_sock_defaults(struct sock *sk)
+static __always_inline void graft_sock_defaults(struct sock *sk)
 {
 	const struct netns_ipv4 *ipv4 = &sock_net(sk)->ipv4;
 
@@ -101,16 +101,10 @@ static void graft_sock_defaults(struct sock *sk)
  * The target's congestion control, where the program chose none. Rarely
  * another than the origin's, so what it costs does not matter.
  */
-static void graft_sock_congestion(struct sock *sk)
+static noinline void __graft_sock_congestion(struct sock *sk)
 {
-	const struct tcp_congestion_ops *ca;
 	char name[TCP_CA_NAME_MAX];
 	const struct cred *old;
-
-	ca = rcu_access_pointer(sock_net(sk)->ipv4.tcp_congestion_control);
-	if (inet_csk(sk)->icsk_ca_setsockopt ||
-	    likely(ca == inet_csk(sk)->icsk_ca_ops))
-		return;
 
 	rcu_read_lock();
 	strscpy(name, rcu_dereference(sock_net(sk)->ipv4.tcp_congestion_control)
@@ -124,6 +118,16 @@ static void graft_sock_congestion(struct sock *sk)
 		release_sock(sk);
 	}
 	revert_creds(old);
+}
+
+static void graft_sock_congestion(struct sock *sk)
+{
+	const struct tcp_congestion_ops *ca;
+
+	ca = rcu_access_pointer(sock_net(sk)->ipv4.tcp_congestion_control);
+	if (unlikely(!inet_csk(sk)->icsk_ca_setsockopt &&
+		     ca != inet_csk(sk)->icsk_ca_ops))
+		__graft_sock_congestion(sk);
 }
 
 /**

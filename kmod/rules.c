@@ -341,30 +341,16 @@ graft_node_lookup(const struct graft_rules *rules, const u32 *order,
 	return NULL;
 }
 
-/**
- * graft_rules_lookup - the rule that decides
- * @rules: the set, which the caller keeps from being freed; NULL for none
- * @direction: of the decision
- * @a: local address for ingress, destination for egress
- * @protocol: one bit of GRAFT_PROTO_*
- *
- * Return: the rule, or NULL when none matches.
- */
-const struct graft_rule *
-graft_rules_lookup(const struct graft_rules *rules,
-		   enum graft_direction direction,
+/* By the prefixes' lengths; apart, so that few rules need no room on the stack. */
+static noinline const struct graft_rule *
+graft_rules_search(const struct graft_rules *rules,
+		   const struct graft_rule_side *side,
 		   const struct graft_addr *a, u8 protocol)
 {
-	const struct graft_rule_side *side;
 	const struct graft_rule_node *node;
 	const struct graft_rule *rule;
 	u32 i, next, key[4];
 
-	if (!rules)
-		return NULL;
-	side = graft_rules_side(rules, direction, a->family);
-	if (side->n <= GRAFT_RULES_FEW)
-		return graft_rules_scan(rules, side, a, protocol);
 	for (i = 0; i < side->n_lens; i++) {
 		graft_prefix(key, a, side->lens[i]);
 		next = side->buckets[graft_prefix_hash(key, side->lens[i]) &
@@ -381,4 +367,28 @@ graft_rules_lookup(const struct graft_rules *rules,
 		}
 	}
 	return NULL;
+}
+
+/**
+ * graft_rules_lookup - the rule that decides
+ * @rules: the set, which the caller keeps from being freed; NULL for none
+ * @direction: of the decision
+ * @a: local address for ingress, destination for egress
+ * @protocol: one bit of GRAFT_PROTO_*
+ *
+ * Return: the rule, or NULL when none matches.
+ */
+const struct graft_rule *
+graft_rules_lookup(const struct graft_rules *rules,
+		   enum graft_direction direction,
+		   const struct graft_addr *a, u8 protocol)
+{
+	const struct graft_rule_side *side;
+
+	if (!rules)
+		return NULL;
+	side = graft_rules_side(rules, direction, a->family);
+	if (side->n <= GRAFT_RULES_FEW)
+		return graft_rules_scan(rules, side, a, protocol);
+	return graft_rules_search(rules, side, a, protocol);
 }

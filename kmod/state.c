@@ -72,7 +72,7 @@ struct graft_socket *graft_socket_alloc(struct graft_table *t)
 }
 
 /* What a state holds besides its admission. */
-static void graft_socket_strip(struct graft_socket *gs)
+static __always_inline void graft_socket_strip(struct graft_socket *gs)
 {
 	if (unlikely(gs->rules))
 		graft_rules_free(gs->rules);
@@ -245,7 +245,7 @@ err_active:
 	return why->err;
 }
 
-static void graft_socket_leave(struct graft_socket *gs)
+static __always_inline void graft_socket_leave(struct graft_socket *gs)
 {
 	if (gs->ephemeral)
 		atomic_dec(&gs->table->n_ephemeral);
@@ -338,6 +338,12 @@ static void graft_socket_mark(const struct graft_socket *gs)
 
 	if (gs->protocol != GRAFT_PROTO_TCP)
 		return;
+	/* nobody takes a closed one over, and it was seen to be nobody's */
+	if (likely(READ_ONCE(sk->sk_state) == TCP_CLOSE && !sk->sk_user_data)) {
+		__rcu_assign_sk_user_data_with_flags(sk, &graft_socket_owner,
+						     SK_USER_DATA_NOCOPY);
+		return;
+	}
 	/* a connection may have an owner before it is accepted */
 	write_lock_bh(&sk->sk_callback_lock);
 	if (!sk->sk_user_data)
@@ -352,11 +358,10 @@ static void graft_socket_unmark(const struct graft_socket *gs)
 
 	if (gs->protocol != GRAFT_PROTO_TCP)
 		return;
-	write_lock_bh(&sk->sk_callback_lock);
-	if ((uintptr_t)sk->sk_user_data ==
+	/* without the callback lock: nobody else writes while the mark is there */
+	if ((uintptr_t)READ_ONCE(sk->sk_user_data) ==
 	    ((uintptr_t)&graft_socket_owner | SK_USER_DATA_NOCOPY))
 		RCU_INIT_POINTER(__sk_user_data(sk), NULL);
-	write_unlock_bh(&sk->sk_callback_lock);
 }
 
 /**

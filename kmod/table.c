@@ -52,14 +52,31 @@ static u32 graft_endpoint_hash(const void *data, u32 len, u32 seed)
 	return graft_hash(ep->hash, seed);
 }
 
-static int graft_endpoint_cmp(struct rhashtable_compare_arg *arg,
+/* Without a call; the last words overlap. */
+static __always_inline bool graft_same_text(const char *a, const char *b,
+					    unsigned int len)
+{
+	unsigned int i;
+
+	if (len < sizeof(u64))
+		return !memcmp(a, b, len);
+	for (i = 0; i < len - sizeof(u64); i += sizeof(u64))
+		if (get_unaligned((const u64 *)(a + i)) !=
+		    get_unaligned((const u64 *)(b + i)))
+			return false;
+	i = len - sizeof(u64);
+	return get_unaligned((const u64 *)(a + i)) ==
+	       get_unaligned((const u64 *)(b + i));
+}
+
+static inline int graft_endpoint_cmp(struct rhashtable_compare_arg *arg,
 			      const void *obj)
 {
 	const struct graft_name *name = arg->key;
 	const struct graft_endpoint *ep = obj;
 
 	return ep->hash != name->hash || ep->name_len != name->len ||
-	       memcmp(ep->name, name->text, name->len);
+	       !graft_same_text(ep->name, name->text, name->len);
 }
 
 static const struct rhashtable_params graft_endpoint_params = {
@@ -152,31 +169,6 @@ void graft_endpoint_conf(struct graft_endpoint *ep, struct graft_ep_conf *conf,
 		memcpy(path, conf->path, conf->path_len);
 	spin_unlock(&ep->lock);
 	conf->path = conf->path ? path : NULL;
-}
-
-/**
- * graft_endpoint_target - copy an endpoint's configuration and hold its target
- * @ep: the endpoint
- * @conf: as in graft_endpoint_conf()
- * @path: likewise
- *
- * Return: the target with a reference that the caller puts, or NULL when it is
- * gone or on its way out.
- */
-struct net *graft_endpoint_target(struct graft_endpoint *ep,
-				  struct graft_ep_conf *conf,
-				  char path[GRAFT_UNIX_NAME_MAX])
-{
-	struct net *target;
-
-	spin_lock(&ep->lock);
-	*conf = ep->conf;
-	if (path && conf->path)
-		memcpy(path, conf->path, conf->path_len);
-	target = conf->target ? maybe_get_net(conf->target) : NULL;
-	spin_unlock(&ep->lock);
-	conf->path = conf->path ? path : NULL;
-	return target;
 }
 
 /* Count a denial at @ep. The array comes with the first; few ever need it. */

@@ -212,9 +212,6 @@ struct graft_endpoint *graft_endpoint_get(struct graft_table *t,
 void graft_endpoint_release(struct graft_endpoint *ep);
 void graft_endpoint_conf(struct graft_endpoint *ep, struct graft_ep_conf *conf,
 			 char path[GRAFT_UNIX_NAME_MAX]);
-struct net *graft_endpoint_target(struct graft_endpoint *ep,
-				  struct graft_ep_conf *conf,
-				  char path[GRAFT_UNIX_NAME_MAX]);
 void graft_endpoint_denied(struct graft_endpoint *ep, enum graft_reason reason);
 
 struct graft_endpoint *graft_endpoint_alloc(const char *name, size_t len);
@@ -227,6 +224,31 @@ void graft_endpoint_remove(struct graft_table *t, struct graft_endpoint *ep);
 void graft_table_changed(struct graft_table *t, struct net *writer);
 struct net *graft_table_owner(struct graft_table *t);
 u32 graft_tables_seq(void);
+
+/**
+ * graft_endpoint_target - copy an endpoint's configuration and hold its target
+ * @ep: the endpoint
+ * @conf: as in graft_endpoint_conf()
+ * @path: likewise
+ *
+ * Return: the target with a reference that the caller puts, or NULL when it is
+ * gone or on its way out.
+ */
+static inline struct net *
+graft_endpoint_target(struct graft_endpoint *ep, struct graft_ep_conf *conf,
+		      char path[GRAFT_UNIX_NAME_MAX])
+{
+	struct net *target;
+
+	spin_lock(&ep->lock);
+	*conf = ep->conf;
+	if (path && conf->path)
+		memcpy(path, conf->path, conf->path_len);
+	target = conf->target ? maybe_get_net(conf->target) : NULL;
+	spin_unlock(&ep->lock);
+	conf->path = conf->path ? path : NULL;
+	return target;
+}
 
 static inline void graft_endpoint_put(struct graft_endpoint *ep)
 {

@@ -90,12 +90,13 @@ static bool graft_bind_parse(struct graft_addr *a, const struct sock *sk,
 }
 
 /* The decision lock is held. Return: an enum graft_outcome, or an errno. */
-static int __graft_undecided_bind(struct socket *sock,
-				  struct graft_sockaddr *uaddr, int len)
+static __always_inline int __graft_undecided_bind(struct socket *sock,
+						  struct graft_sockaddr *uaddr,
+						  int len)
 {
 	const struct graft_kind *kind = graft_kind_undecided(sock->ops);
+	struct graft_addr a __graft_uninitialized;
 	int out = GRAFT_OUT_OPEN;
-	struct graft_addr a;
 
 	/* what cannot be read, or is bound, the native bind refuses */
 	if (!inet_sk(sock->sk)->inet_num &&
@@ -106,7 +107,7 @@ static int __graft_undecided_bind(struct socket *sock,
 	return out;
 }
 
-static int graft_undecided_bind_waiting(struct socket *sock,
+static noinline int graft_undecided_bind_waiting(struct socket *sock,
 					struct graft_sockaddr *uaddr, int len)
 {
 	int out;
