@@ -1,54 +1,176 @@
 # SPDX-License-Identifier: Apache-2.0
-"""make figures: instructions per operation, graft beside host, and whether they keep within their limits."""
+"""make bench, make bench-quick, and the gate of make test.
+
+What was measured goes to build/bench: report.json, a page to read, and its plots. The last line counts the limits.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
-from bench.figures import Figure, as_json
-from bench.measure import MeasureError, measure
-from driver.lab import BUILD
+from bench import counted, gate
+from bench.errors import BenchError
+from bench.machine import machine
+from bench.record import Counted, Curve, Report, Timed
+from driver.lab import BUILD, CHECKOUT
 from driver.table import table
 
-_FOLDER = BUILD / "figures"
+_FOLDER = BUILD / "bench"
+_SECONDS = 1800.0
 
 
-def print_figures(found: list[Figure]) -> None:
-    """Print a table for each comparison."""
-    for name in dict.fromkeys(figure.comparison for figure in found):
-        rows = [
-            (
-                figure.operation,
-                figure.path,
-                f"{figure.instructions:,.0f}",
-                f"{figure.ratio:.4f}",
-                f"{figure.limit}" if figure.limit else "",
-                "" if figure.passed else "too high",
-            )
-            for figure in found
-            if figure.comparison == name
-        ]
-        print(f"\n{table(('operation', 'path', 'instructions', 'ratio', 'at most', ''), rows)}")
+@dataclass(frozen=True)
+class Verdict:
+    """What was held against something, and a sentence for each that fell short."""
+
+    bound: int
+    faults: Sequence[str]
+
+    def print(self) -> int:
+        """Print it; return the exit status."""
+        print()
+        for fault in self.faults:
+            print(f"bench: {fault}")
+        print(f"{self.bound - len(self.faults)} passed, {len(self.faults)} failed")
+        return 1 if self.faults else 0
 
 
 def main() -> int:
-    """Measure, print, write build/figures/report.json; return 1 where a limit is broken."""
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python3 -m bench", description=__doc__)
+    parser.add_argument("what", choices=_VERBS, help="'gate' is part of 'make test'; 'record' writes what it holds")
     try:
-        found = measure("bench", _FOLDER, 1800.0)
-    except MeasureError as error:
-        print(f"figures: {error}")
+        return _VERBS[parser.parse_args().what]()
+    except BenchError as error:
+        print(f"bench: {error}")
         return 1
-    print_figures(found)
-    bound = [figure for figure in found if figure.limit]
-    broken = [figure for figure in bound if not figure.passed]
-    report = {"passed": not broken, "figures": as_json(found)}
-    (_FOLDER / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    print()
-    for figure in broken:
-        print(f"figures: {figure.sentence()}")
-    print(f"{len(bound) - len(broken)} passed, {len(broken)} failed")
-    return 1 if broken else 0
+
+
+def _gate() -> int:
+    """Fail where a grafted path is dearer than its limit, or than it was when it was recorded."""
+    recorded = gate.load()
+    found = counted.measure("gate", BUILD / "gate", _SECONDS)
+    _print_counted(found)
+    for sentence in gate.cheaper(found, recorded):
+        print(f"bench: {sentence}")
+    faults = gate.faults(found, recorded)
+    if faults:
+        print(f"\nThe ratios were recorded on {recorded.kernel}; this is {machine().kernel}.")
+    return Verdict(sum(1 for one in found if one.limit), faults).print()
+
+
+def _record() -> int:
+    """Write recorded.json anew."""
+    found = counted.measure("gate", BUILD / "gate", _SECONDS)
+    _print_counted(found)
+    gate.save(machine().kernel, found)
+    print(f"\nWritten to {gate.FILE.relative_to(CHECKOUT)}.")
+    return 0
+
+
+def _bench() -> int:
+    return _report("make bench", quick=False)
+
+
+def _quick() -> int:
+    return _report("make bench-quick", quick=True)
+
+
+_VERBS: dict[str, Callable[[], int]] = {"bench": _bench, "quick": _quick, "gate": _gate, "record": _record}
+
+
+def _report(command: str, *, quick: bool) -> int:
+    """Measure every part, and write what there is to read."""
+    from bench import page, scale, timed
+
+    began, clock = datetime.now(UTC), time.monotonic()
+    where = machine()
+    plan = "quick" if quick else "bench"
+    _heading("instructions of each operation", clock)
+    figures = counted.measure(plan, _FOLDER / "counted", _SECONDS)
+    _heading("how cost grows", clock)
+    curves, amounts, short, commands = scale.measure(_FOLDER / "scale", quick=quick)
+    _heading("programs in real time, one after the other", clock)
+    times, missing, timed_commands = timed.measure(_FOLDER / "timed", quick=quick)
+    report = Report(
+        command=command,
+        began=began.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 1),
+        machine=where,
+        commands={"counted": " ".join(counted.command(plan, "FILE")), **commands, **timed_commands},
+        counted=tuple(figures),
+        timed=tuple(times),
+        curves=tuple(curves),
+        amounts=tuple(amounts),
+        missing=(*short, *missing),
+    )
+    (_FOLDER / "report.json").write_text(json.dumps(report.as_json(), indent=1) + "\n")
+    pages = page.draw(report, _FOLDER)
+    _print_counted(figures)
+    _print_curves(curves)
+    _print_timed(times)
+    for one in report.missing:
+        print(f"not run: {one.key} on {one.path}: {one.reason}")
+    print(f"\nAfter {report.seconds:.0f} s: {_named(_FOLDER / 'report.json')}; the page to read is {_named(pages[0])}.")
+    return _verdict(figures, curves).print()
+
+
+def _verdict(figures: Sequence[Counted], curves: Sequence[Curve]) -> Verdict:
+    bound = [one for one in (*figures, *curves) if one.limit]
+    return Verdict(len(bound), [one.sentence() for one in bound if not one.passed])
+
+
+def _named(path: Path) -> str:
+    return str(path.relative_to(CHECKOUT))
+
+
+def _heading(text: str, clock: float) -> None:
+    print(f"\n=== {text} ({time.monotonic() - clock:.0f} s)", flush=True)
+
+
+def _print_counted(found: Sequence[Counted]) -> None:
+    """Print a table for each comparison."""
+    for name in dict.fromkeys(one.comparison for one in found):
+        rows = [
+            (
+                one.operation,
+                one.path,
+                f"{one.instructions:,.0f}",
+                f"{one.ratio:.4f}",
+                f"{one.limit}" if one.limit else "",
+                "" if one.passed else "too high",
+            )
+            for one in found
+            if one.comparison == name
+        ]
+        print(f"\n{table((name, 'path', 'instructions', 'ratio', 'at most', ''), rows)}")
+
+
+def _print_curves(curves: Sequence[Curve]) -> None:
+    for one in curves:
+        rows = [(f"{point.size:,}", f"{point.value:,.4g}") for point in one.points]
+        print(f"\n{one.title}, {one.path}\n{table((one.axis, one.unit), rows)}")
+
+
+def _print_timed(times: Sequence[Timed]) -> None:
+    for key in dict.fromkeys(one.key for one in times):
+        found = [one for one in times if one.key == key]
+        rows = [
+            (one.path, f"{one.median:,.4g}", f"{min(one.runs):,.4g}", f"{max(one.runs):,.4g}", _ratio(one))
+            for one in found
+        ]
+        print(f"\n{found[0].title}\n{table(('path', f'median {found[0].unit}', 'least', 'most', 'speed'), rows)}")
+
+
+def _ratio(one: Timed) -> str:
+    return f"{one.ratio:.3f}" if one.ratio is not None else ""
 
 
 if __name__ == "__main__":

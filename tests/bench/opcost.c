@@ -84,7 +84,7 @@ struct operation {
 	size_t forth; /* bytes of an exchange, seen from the end that keeps the time */
 	size_t back;
 	unsigned int burst; /* datagrams that go forth before one comes back; 0 is 1 */
-	bool listens; /* a server that is bound listens as well */
+	bool listens;	    /* a server that is bound listens as well */
 	void (*answer)(const struct operation *operation, int fd);
 	void (*set_up)(const struct operation *operation, struct path *path);
 	void (*step)(const struct operation *operation, struct path *path);
@@ -272,7 +272,8 @@ static void answer_datagrams(const struct operation *operation, int fd)
 
 		for (unsigned int i = 0; i < burst_of(operation); i++) {
 			from.length = sizeof(from.storage);
-			if (recvfrom(fd, buffer, sizeof(buffer), 0, &from.any, &from.length) != (ssize_t)operation->forth)
+			if (recvfrom(fd, buffer, sizeof(buffer), 0, &from.any, &from.length) !=
+			    (ssize_t)operation->forth)
 				err(1, "recvfrom");
 		}
 		if (sendto(fd, buffer, operation->back, 0, &from.any, from.length) < 0)
@@ -411,10 +412,8 @@ static void connect_and_close(const struct operation *operation, struct path *pa
 	close(fd);
 }
 
-#define STREAM_EXCHANGE \
-	SOCK_STREAM, .answer = answer_stream, .set_up = set_up_exchange, .step = exchange_stream
-#define DATAGRAM_EXCHANGE \
-	SOCK_DGRAM, .answer = answer_datagrams, .set_up = set_up_exchange, .step = exchange_datagrams
+#define STREAM_EXCHANGE SOCK_STREAM, .answer = answer_stream, .set_up = set_up_exchange, .step = exchange_stream
+#define DATAGRAM_EXCHANGE SOCK_DGRAM, .answer = answer_datagrams, .set_up = set_up_exchange, .step = exchange_datagrams
 #define BIND .inwards = true, .set_up = set_up_program, .step = bind_and_close
 #define CONNECT .set_up = set_up_program, .step = connect_and_close
 

@@ -45,9 +45,12 @@ _DEMO_EXCHANGES = (
 # Rounds of a bind differ by a tenth, by the pages and hash chains they meet. So many tell its median to half a percent.
 _BIND_ROUNDS = 180
 _CONNECT_ROUNDS = 45
-CONNECTS = ("tcp-connect", "udp-connect")
-BINDS = ("tcp-bind", "udp-bind")
-REQUESTS = ("tcp-request-out", "tcp-request-in")
+_CONNECTS = ("tcp-connect", "udp-connect")
+_BINDS = ("tcp-bind", "udp-bind")
+_LISTENS = ("tcp-listen", *_BINDS)
+_REQUESTS = ("tcp-request-out", "tcp-request-in")
+# What sets sockets up and closes them; all else is data.
+SET_UP = frozenset((*_CONNECTS, *_LISTENS, *_REQUESTS))
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,33 @@ PLANS = {
     "bench": (
         Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT, NAT), 9),
         Comparison("data, IPv6", EXCHANGES, (HOST6, GRAFT6, AF_GRAFT6), 9),
-        Comparison("request", REQUESTS, (HOST, GRAFT, AF_GRAFT, NAT), _CONNECT_ROUNDS),
-        Comparison("connect", CONNECTS, (HOST, GRAFT), _CONNECT_ROUNDS),
-        Comparison("connect, AF_GRAFT", CONNECTS, (HOST_BOUND, AF_GRAFT), _CONNECT_ROUNDS),
-        Comparison("bind", ("tcp-listen", *BINDS), (HOST, GRAFT, AF_GRAFT), _BIND_ROUNDS),
-        Comparison("table", BINDS, (GRAFT, CROWDED), _CONNECT_ROUNDS),
-        Comparison("table, AF_GRAFT", BINDS, (AF_GRAFT, AF_CROWDED), _CONNECT_ROUNDS),
+        Comparison("request", _REQUESTS, (HOST, GRAFT, AF_GRAFT, NAT), _CONNECT_ROUNDS),
+        Comparison("connect", _CONNECTS, (HOST, GRAFT), _CONNECT_ROUNDS),
+        Comparison("connect, AF_GRAFT", _CONNECTS, (HOST_BOUND, AF_GRAFT), _CONNECT_ROUNDS),
+        Comparison("bind", _LISTENS, (HOST, GRAFT, AF_GRAFT), _BIND_ROUNDS),
+        Comparison("table", _BINDS, (GRAFT, CROWDED), _CONNECT_ROUNDS),
+        Comparison("table, AF_GRAFT", _BINDS, (AF_GRAFT, AF_CROWDED), _CONNECT_ROUNDS),
         Comparison("containers", _PAIR_EXCHANGES, (LOOPBACK, GRAFTS, BRIDGE), 9),
         Comparison("containers, to the bridge", _PAIR_EXCHANGES, (BRIDGE, GRAFTS), 9, of="containers"),
+    ),
+    # What 'make test' holds against recorded ratios.
+    "gate": (
+        Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT), 9),
+        Comparison("data, IPv6", EXCHANGES, (HOST6, GRAFT6, AF_GRAFT6), 9),
+        Comparison("containers", _PAIR_EXCHANGES, (LOOPBACK, GRAFTS), 9),
+        Comparison("request", _REQUESTS, (HOST, GRAFT, AF_GRAFT), 30),
+        Comparison("connect", _CONNECTS, (HOST, GRAFT), 30),
+        Comparison("connect, AF_GRAFT", _CONNECTS, (HOST_BOUND, AF_GRAFT), 30),
+        Comparison("bind", _LISTENS, (HOST, GRAFT, AF_GRAFT), 90),
+        Comparison("table", _BINDS, (GRAFT, CROWDED), 30),
+    ),
+    "quick": (
+        Comparison("data", EXCHANGES, (HOST, GRAFT, AF_GRAFT, NAT), 3),
+        Comparison("containers", _PAIR_EXCHANGES, (LOOPBACK, GRAFTS, BRIDGE), 3),
+        Comparison("containers, to the bridge", _PAIR_EXCHANGES, (BRIDGE, GRAFTS), 3, of="containers"),
+        Comparison("request", _REQUESTS, (HOST, GRAFT, AF_GRAFT, NAT), 7),
+        Comparison("connect", ("tcp-connect",), (HOST, GRAFT), 9),
+        Comparison("bind", ("tcp-listen",), (HOST, GRAFT, AF_GRAFT), 45),
     ),
     "demo": (Comparison("data", _DEMO_EXCHANGES, (HOST, NAT, GRAFT), 5),),
 }

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
+from statistics import median
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -46,6 +47,21 @@ class Counted:
     limit: float | None
     rounds: tuple[float, ...]
 
+    @property
+    def instructions(self) -> float:
+        """Their median over the rounds."""
+        return median(self.rounds)
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the ratio is within its limit."""
+        return self.limit is None or self.ratio <= self.limit
+
+    def sentence(self) -> str:
+        """Say how the ratio stands to its limit."""
+        verb = "is within" if self.passed else "is above"
+        return f"{self.operation} on {self.path}: {self.ratio:.4f} times the instructions {verb} {self.limit}"
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -65,6 +81,16 @@ class Timed:
     client: str
     runs: tuple[float, ...]
     ratios: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The median of the runs."""
+        return median(self.runs)
+
+    @property
+    def ratio(self) -> float | None:
+        """The median speed relative to the path that the others are held against; None for that path itself."""
+        return median(self.ratios) if self.ratios else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import json
 import sys
 import time
 
-from bench.measure import MeasureError, measure
+from bench.counted import measure
+from bench.errors import BenchError
 from demo import verdict
 from demo.errors import DemoError
 from driver.lab import BUILD, Guest, meaning
@@ -25,7 +26,7 @@ def main() -> int:
         (_FOLDER / old).unlink(missing_ok=True)
     try:
         faults = _demo()
-    except (DemoError, MeasureError) as error:
+    except (DemoError, BenchError) as error:
         faults = [str(error)]
     for fault in faults:
         print(f"demo: {fault}")

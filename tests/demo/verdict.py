@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench import limits
-from bench.figures import Figure
+from bench.record import Counted
 from demo.measures import GRAFT, MEASURES, NAT, PATHS, SLOWEST, Measure
 from driver.table import table
 
@@ -39,7 +39,7 @@ class Row:
         return found
 
 
-def rows(runs: Sequence[dict[str, Any]], figures: Sequence[Figure]) -> list[Row]:
+def rows(runs: Sequence[dict[str, Any]], figures: Sequence[Counted]) -> list[Row]:
     """Return a row per measure. A median over no runs raises statistics.StatisticsError."""
     counted = {(figure.operation, figure.path): figure.ratio for figure in figures}
     found = []

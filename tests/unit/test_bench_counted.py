@@ -5,8 +5,19 @@ import json
 
 import pytest
 
-from bench.figures import figures
-from bench.plans import AF_GRAFT, GRAFT, HOST, HOST_BOUND, PLANS, Comparison
+from bench.counted import figures
+from bench.ends import PATHS
+from bench.plans import (
+    AF_GRAFT6,
+    BRIDGE,
+    GRAFT,
+    GRAFTS,
+    HOST,
+    LOOPBACK,
+    NAT,
+    PLANS,
+    Comparison,
+)
 from demo import verdict
 from demo.measures import MEASURES, unsteady
 
@@ -43,25 +54,46 @@ def test_a_missing_batch_is_an_error() -> None:
         figures([COMPARISON], batches({HOST: [1, 1, 1], GRAFT: [1, 1]}))
 
 
-def test_every_grafted_path_of_the_figures_has_a_limit() -> None:
-    for comparison in PLANS["figures"]:
-        lines = [
-            json.dumps(
-                {
-                    "comparison": comparison.name,
-                    "operation": operation,
-                    "path": path,
-                    "round": number,
-                    "instructions": 1,
-                }
-            )
-            for operation in comparison.operations
-            for path in comparison.paths
-            for number in range(1, comparison.rounds + 1)
-        ]
-        for figure in figures([comparison], lines):
-            assert (figure.limit is None) == (figure.path == comparison.paths[0])
-            assert figure.path in (HOST, HOST_BOUND, GRAFT, AF_GRAFT) or figure.limit == 1.05
+def every_batch(plan: str) -> list[str]:
+    """A batch of one instruction for each round of a plan."""
+    return [
+        json.dumps(
+            {"comparison": comparison.name, "operation": operation, "path": path, "round": number, "instructions": 1}
+        )
+        for comparison in PLANS[plan]
+        for operation in comparison.operations
+        for path in comparison.paths
+        for number in range(1, comparison.rounds + 1)
+    ]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_grafted_path_has_a_limit_and_an_end(plan: str) -> None:
+    bases = {comparison.name: comparison.paths[0] for comparison in PLANS[plan]}
+    for one in figures(PLANS[plan], every_batch(plan)):
+        to_compare_with = one.path in (NAT, BRIDGE) or one.path == bases[one.comparison]
+        assert (one.limit is None) == to_compare_with
+        assert one.path in PATHS
+
+
+def test_a_comparison_takes_anothers_batches() -> None:
+    pair = Comparison("pair", ("tcp-send",), (BRIDGE, GRAFTS), 1, of="containers")
+    lines = [
+        json.dumps(
+            {"comparison": "containers", "operation": "tcp-send", "path": path, "round": 1, "instructions": count}
+        )
+        for path, count in ((LOOPBACK, 100), (BRIDGE, 120), (GRAFTS, 101))
+    ]
+    _, grafts = figures([pair], lines)
+    assert grafts.ratio == pytest.approx(101 / 120)
+    assert grafts.limit == 1.0
+
+
+def test_an_end_is_written_as_opcost_reads_it() -> None:
+    near, far = PATHS[AF_GRAFT6]
+    assert near.words("n") == "n,container,1,fd10::2,fd10::2,7003,ep-server-6,ep-client-6"
+    assert far.words("f") == "f,peer,0,fd10::1,fd10::1,7900"
+    assert PATHS[NAT][0].words("n") == "n,bridged,0,172.20.0.2,10.10.0.2,7002"
 
 
 def demo_rows(speed: float, instructions: float) -> list[verdict.Row]:

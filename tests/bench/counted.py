@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From batches of instructions to ratios, and the guest in which they are counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+
+from bench.errors import BenchError
+from bench.limits import limit
+from bench.plans import PLANS, Comparison
+from bench.record import Counted
+from driver.lab import Guest, meaning
+
+
+def measure(plan: str, folder: Path, timeout: float) -> list[Counted]:
+    """Count what ``plan`` says in a guest whose clock counts instructions, in at most ``timeout`` seconds.
+
+    Raises BenchError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    batches = folder / "batches.jsonl"
+    batches.unlink(missing_ok=True)
+    status = Guest(icount=True, timeout=timeout).run(command(plan, f"/mnt/share/{batches.name}"), share=folder)
+    if status:
+        raise BenchError(f"instructions were not counted: {meaning(status)}")
+    try:
+        return figures(PLANS[plan], batches.read_text().splitlines())
+    except ValueError as error:
+        raise BenchError(f"instructions were not counted: {error}") from error
+
+
+def command(plan: str, file: str) -> list[str]:
+    """Return the command that counts in the guest."""
+    return ["python3", "-m", "bench.inside", plan, file]
+
+
+def figures(comparisons: Iterable[Comparison], lines: Iterable[str]) -> list[Counted]:
+    """Return the figures of the batches that opcost printed as ``lines``.
+
+    A ratio is the median over the rounds of the ratios within a round, in which all paths met the same machine.
+    Raises ValueError where a batch is missing.
+    """
+    batches: dict[tuple[str, str, str], dict[int, float]] = {}
+    for batch in map(json.loads, lines):
+        key = (batch["comparison"], batch["operation"], batch["path"])
+        batches.setdefault(key, {})[batch["round"]] = batch["instructions"]
+    found = []
+    for comparison in comparisons:
+        wanted = range(1, comparison.rounds + 1)
+        measured = comparison.of or comparison.name
+        for operation in comparison.operations:
+            base = batches.get((measured, operation, comparison.paths[0]), {})
+            for path in comparison.paths:
+                rounds = batches.get((measured, operation, path), {})
+                if set(rounds) != set(wanted) or set(base) != set(wanted):
+                    raise ValueError(f"{operation} on {path} was not measured in each of {comparison.rounds} rounds")
+                ratio = median(rounds[number] / base[number] for number in wanted)
+                bound = limit(operation, path, comparison.paths[0])
+                counts = tuple(rounds[number] for number in wanted)
+                found.append(Counted(comparison.name, operation, path, ratio, bound, counts))
+    return found
