@@ -121,6 +121,26 @@ class Curve:
     limit: float | None = None
     base: int | None = None
 
+    @property
+    def growth(self) -> float:
+        """The value at the largest size relative to that at the base. Raises ValueError where no point is there."""
+        last = max(self.points, key=lambda point: point.size)
+        base = min(point.size for point in self.points) if self.base is None else self.base
+        for first in self.points:
+            if first.size == base:
+                return last.value / first.value
+        raise ValueError(f"the curve {self.key} on {self.path} has no point at {base}")
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether it grows within its limit."""
+        return self.limit is None or self.growth <= self.limit
+
+    def sentence(self) -> str:
+        """Say how the growth stands to the limit."""
+        verb = "is within" if self.passed else "is above"
+        return f"{self.title} on {self.path}: it grows {self.growth:.4f} times, which {verb} {self.limit}"
+
 
 @dataclass(frozen=True)
 class Amount:

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define NL_ROOM (1 << 20)
+#define NL_ROOM (4 << 20)
 
 struct nl {
 	int fd;

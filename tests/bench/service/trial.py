@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from integration.process import ROOT, Graftd
 _CALLS = 1000
 _WARM = 100  # calls before those that count
 _ENDPOINTS = 10_000
+_BATCH = 10_000
 _PAGE = 5000
 _WATCHERS = 1000
 _EVENTS = 5
@@ -34,7 +35,13 @@ def trial(folder: Path) -> dict[str, float]:
     """Every measure once, in its unit. folder: on the disk that is measured."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         here = Path(place)
-        return {**_restart(here), **_service(here), **_echo(here / "echo"), **_sync(here / "sync"), **_help()}
+        return {
+            **restart(here, _ENDPOINTS),
+            **_service(here),
+            **_echo(here / "echo"),
+            **_sync(here / "sync"),
+            **_help(),
+        }
 
 
 def percentiles(name: str, call: Callable[[int], object]) -> dict[str, float]:
@@ -48,14 +55,16 @@ def percentiles(name: str, call: Callable[[int], object]) -> dict[str, float]:
     return {f"{name}_p50": counted[_CALLS // 2], f"{name}_p99": counted[_CALLS * 99 // 100]}
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes."""
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
 
 
 @contextmanager
-def _graftd(folder: Path, configuration: str = "") -> Iterator[Graftd]:
+def graftd_in(folder: Path, configuration: str = "") -> Iterator[Graftd]:
+    """A graftd that is not started yet, in a folder that is made for it; it ends with the context."""
     folder.mkdir()
     graftd = Graftd(folder, configuration)
     try:
@@ -64,21 +73,29 @@ def _graftd(folder: Path, configuration: str = "") -> Iterator[Graftd]:
         graftd.close()
 
 
-def _names() -> list[str]:
-    return [f"ep-{number}" for number in range(_ENDPOINTS)]
+def create_many(api: Api, namespace: str, endpoints: int) -> None:
+    """Create ep-0, ep-1, ... in requests of at most 10,000."""
+    for first in range(0, endpoints, _BATCH):
+        request = batch(namespace, _names(range(first, min(first + _BATCH, endpoints))))
+        api.endpoints.BatchCreateEndpoints(request, timeout=60)
 
 
-def _restart(folder: Path) -> dict[str, float]:
-    with _graftd(folder / "restart") as graftd:
+def _names(numbers: Iterable[int]) -> list[str]:
+    return [f"ep-{number}" for number in numbers]
+
+
+def restart(folder: Path, endpoints: int) -> dict[str, float]:
+    """Seconds from a start to ready, with an empty store and with so many endpoints that the kernel has as well."""
+    with graftd_in(folder / "restart") as graftd:
         kernel = graftd.play_kernel(["many"])
-        bare = _seconds(graftd.start)
+        bare = seconds(graftd.start)
         with Api(graftd.target) as api:
             api.register("many")
-            api.endpoints.BatchCreateEndpoints(batch("many", _names()), timeout=60)
+            create_many(api, "many", endpoints)
         assert graftd.stop() == 0
-        took = _seconds(graftd.start)
+        took = seconds(graftd.start)
         with Api(graftd.target) as api:
-            assert len(api.names("many")) == _ENDPOINTS
+            assert len(api.names("many")) == endpoints
         assert graftd.stop() == 0
         kernel.close()
     return {"start_bare": bare, "restart": took}
@@ -86,25 +103,26 @@ def _restart(folder: Path) -> dict[str, float]:
 
 def _service(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
-    with _graftd(folder / "service") as graftd:
+    with graftd_in(folder / "service") as graftd:
         graftd.start({"GRAFTD_PLAYED_NAMESPACES": "3"})
         with Api(graftd.target) as api:
             for number, name in enumerate(("many", "one", "watched")):
                 api.register(name, f"ns{number}")
-            request = batch("many", _names())
-            found["batch"] = _seconds(lambda: api.endpoints.BatchCreateEndpoints(request, timeout=60))
-            found["list"] = _seconds(lambda: _list(api))
+            request = batch("many", _names(range(_ENDPOINTS)))
+            found["batch"] = seconds(lambda: api.endpoints.BatchCreateEndpoints(request, timeout=60))
+            found["list"] = seconds(lambda: list_all(api, "many", _ENDPOINTS))
             memory = resident(graftd.pid)
             found["memory"], found["memory_peak"] = memory["VmRSS"] / 1e6, memory["VmHWM"] / 1e6
             found |= percentiles("version", lambda _: api.node.GetVersion(node_pb2.GetVersionRequest()))
             found |= percentiles("create", lambda number: api.create("one", f"ep-{number}"))
-            found["watch"] = _watch(graftd, api)
+            found["watch"] = watch_delay(graftd, api, "watched", _WATCHERS)
         assert graftd.stop() == 0
     return found
 
 
-def _list(api: Api) -> None:
-    request = endpoint_pb2.ListEndpointsRequest(parent="namespaces/many", page_size=_PAGE)
+def list_all(api: Api, namespace: str, endpoints: int) -> None:
+    """List all endpoints of a namespace, in pages of 5,000; there have to be so many."""
+    request = endpoint_pb2.ListEndpointsRequest(parent=f"namespaces/{namespace}", page_size=_PAGE)
     found = 0
     while True:
         page = api.endpoints.ListEndpoints(request, timeout=60)
@@ -112,7 +130,7 @@ def _list(api: Api) -> None:
         if not page.next_page_token:
             break
         request.page_token = page.next_page_token
-    assert found == _ENDPOINTS
+    assert found == endpoints
 
 
 def resident(pid: int) -> dict[str, int]:
@@ -122,21 +140,22 @@ def resident(pid: int) -> dict[str, int]:
     return {name.rstrip(":"): 1024 * int(size) for name, size, _unit in fields}
 
 
-def _watch(graftd: Graftd, api: Api) -> float:
+def watch_delay(graftd: Graftd, api: Api, namespace: str, watchers: int) -> float:
     """From the call of a Create to the last watcher's receipt, in seconds; the median of some events."""
-    command = [sys.executable, "-m", "bench.service.watchers", graftd.target, "watched", str(_WATCHERS), str(_EVENTS)]
+    words = (graftd.target, namespace, str(watchers), str(_EVENTS))
+    command = [sys.executable, "-m", "bench.service.watchers", *words]
     took = []
-    with subprocess.Popen(command, env=graftd.environment(), stdout=subprocess.PIPE, text=True) as watchers:
+    with subprocess.Popen(command, env=graftd.environment(), stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert watchers.stdout is not None
-            assert watchers.stdout.readline() == "ready\n"
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
             for event in range(_EVENTS):
                 begun = time.monotonic_ns()
-                api.create("watched", f"ep-{event}")
-                took.append((int(watchers.stdout.readline()) - begun) / 1e9)
-            assert watchers.wait(60) == 0
+                api.create(namespace, f"event-{event}")
+                took.append((int(process.stdout.readline()) - begun) / 1e9)
+            assert process.wait(60) == 0
         finally:
-            watchers.kill()
+            process.kill()
     return sorted(took)[_EVENTS // 2]
 
 
@@ -170,4 +189,4 @@ def _help() -> dict[str, float]:
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
 
     run()
-    return {"help": 1000 * sorted(_seconds(run) for _ in range(_HELPS))[_HELPS // 2]}
+    return {"help": 1000 * sorted(seconds(run) for _ in range(_HELPS))[_HELPS // 2]}
