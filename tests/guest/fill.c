@@ -11,7 +11,7 @@
  *     that address and port, and connections to NETWORK, there
  * -h  endpoints that sockets are held through: ep-held-0, ... at N addresses from ADDRESS on, with ports LO to HI, and
  *     the rules that lead binds of these there
- * -r  egress rules in all, of which the grant's is one. The others lead to 32.0.0.0/3, with prefixes of 12 to 32 bits
+ * -r  egress rules in all, of which the grant's is one. The others have prefixes of 12 to 32 bits, from 32.0.0.0 on
  * -a  ACL rules of each of the grant's two endpoints. The last allows everybody, the others each one user who is not
  *     root
  *

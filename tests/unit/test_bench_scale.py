@@ -101,7 +101,7 @@ def test_what_must_be_flat_is_held_to_it() -> None:
     for path in (GRAFT, AF_GRAFT):
         bind = by_key["endpoints-tcp-bind", path]
         assert (bind.limit, bind.base or min(bind.sizes), max(bind.sizes)) == (1.05, 10, 100_000)
-    connect = by_key["egress-tcp-connect", GRAFT]
+    connect = by_key["rules-tcp-connect", GRAFT]
     assert (connect.axis, connect.limit, connect.base, max(connect.sizes)) == (RULES, 1.10, 10, 10_000)
 
 
@@ -196,7 +196,7 @@ def test_the_quick_run_measures_the_limits_alone(monkeypatch: pytest.MonkeyPatch
     played = Played(monkeypatch)
     curves, memory, missing, _ = measure(tmp_path, quick=True)
     assert played.plans == ["quick"]
-    assert [(one.key, one.limit) for one in curves] == [("endpoints-tcp-bind", 1.05), ("egress-tcp-connect", 1.10)]
+    assert [(one.key, one.limit) for one in curves] == [("endpoints-tcp-bind", 1.05), ("rules-tcp-connect", 1.10)]
     assert not memory
     assert not missing
 

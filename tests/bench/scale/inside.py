@@ -17,17 +17,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
+from bench.ends import End
 from bench.plans import AF_GRAFT, GRAFT, HOST
 from bench.scale import plans
-from bench.scale.holder import PROGRAMS, Holder
 from bench.scale.memory import measure_memory
 from bench.scale.plans import GROWTHS, MEMORY, Growth
+from bench.scale.programs import GRAFT_PORT, PROGRAMS, Holder, fill
 from driver import testbed
 
-_PORT = 7003
 _HOST_PORT = 7001
 _BRIDGED_PORT = 7002
-_GRANT = f"{testbed.HOST_ADDRESS},{_PORT},{testbed.PEER_NETWORK}"
+_PEER = End(testbed.PEER, 0, testbed.PEER_ADDRESS, 7900)
 _DOORS = {HOST: 0, AF_GRAFT: 1, GRAFT: 2}
 _CONTENTS = {plans.ENDPOINTS: "-e", plans.RULES: "-r", plans.ACL: "-a"}
 
@@ -102,7 +102,7 @@ def _container(name: str, *contents: str) -> Iterator[None]:
     if name not in testbed.NAMESPACES:
         subprocess.run(("ip", "netns", "add", name), check=True)
     try:
-        testbed.inside(testbed.HOST, str(PROGRAMS / "fill"), "-g", _GRANT, *contents, f"/run/netns/{name}")
+        fill(name, *contents)
         print(f"scale: {name} is filled after {time.monotonic() - begun:.1f} s", flush=True)
         yield
     finally:
@@ -113,11 +113,10 @@ def _container(name: str, *contents: str) -> Iterator[None]:
 def _count(growth: Growth, ends: Sequence[tuple[str, str, int]], report: IO[str]) -> None:
     """Count instructions at ``ends``, each a namespace, its path and the size that it stands for, which take turns."""
     begun = time.monotonic()
-    words = [str(PROGRAMS / "opcost"), "-r", str(growth.rounds), "-P", f"{testbed.PEER},{testbed.PEER_ADDRESS}"]
+    words = [str(PROGRAMS / "opcost"), "-r", str(growth.rounds), "-e", _PEER.words("peer")]
     for number, (namespace, path, _) in enumerate(ends):
-        port = _HOST_PORT if path == HOST else _PORT
-        address = testbed.HOST_ADDRESS
-        words += ["-p", f"{number},{namespace},{_DOORS[path]},{address},{address},{port},ep-server,ep-client"]
+        end = End(namespace, _DOORS[path], testbed.HOST_ADDRESS, _HOST_PORT if path == HOST else GRAFT_PORT)
+        words += ["-e", end.words(f"near-{number}"), "-p", f"{number},near-{number},peer"]
     words += ["-o", growth.operation]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

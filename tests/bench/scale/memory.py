@@ -16,16 +16,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from bench.scale.holder import PROGRAMS, Holder
 from bench.scale.plans import MEMORIES, MEMORY_RUNS, Memory
+from bench.scale.programs import Holder, fill
 from driver import testbed
 
 _PAGE = 4096
 _SETTLE_SECONDS = 0.5
-_GRANT = f"{testbed.HOST_ADDRESS},7003,{testbed.PEER_NETWORK}"
 _HELD_ADDRESS = "127.1.0.1"
 _HELD_PORTS = "10000-59999"
-_TABLE = f"/run/netns/{testbed.CONTAINER}"
 # fill's option, and what it is given for each object and besides: the grant has an egress rule of its own, and each of
 # its two endpoints gets the ACL rules.
 _FILLS = {"endpoint": ("-e", 1.0, 0), "rule": ("-r", 1.0, 1), "acl-rule": ("-a", 0.5, 0)}
@@ -51,7 +49,7 @@ def _measure(memory: Memory) -> float:
             stack.enter_context(_container())
             before = _kernel_bytes()
             option, factor, more = _FILLS[memory.key]
-            _fill(option, str(int(memory.count * factor) + more))
+            fill(testbed.CONTAINER, option, str(int(memory.count * factor) + more))
         else:
             holder = stack.enter_context(_holder(memory.key))
             before = _kernel_bytes()
@@ -62,14 +60,10 @@ def _measure(memory: Memory) -> float:
 @contextmanager
 def _container() -> Iterator[None]:
     """The container, with the grant and no more."""
-    _fill()
+    fill(testbed.CONTAINER)
     yield
     subprocess.run(("ip", "netns", "del", testbed.CONTAINER), check=True)
     subprocess.run(("ip", "netns", "add", testbed.CONTAINER), check=True)
-
-
-def _fill(*words: str) -> None:
-    testbed.inside(testbed.HOST, str(PROGRAMS / "fill"), "-g", _GRANT, *words, _TABLE)
 
 
 @contextmanager
@@ -79,7 +73,7 @@ def _holder(key: str) -> Iterator[Holder]:
     namespace = testbed.HOST if path == "host" else testbed.CONTAINER
     address = testbed.PEER_ADDRESS if kind == "connected" else _HELD_ADDRESS
     with _container():
-        _fill("-h", f"{_HELD_ADDRESS},1,{_HELD_PORTS}")
+        fill(testbed.CONTAINER, "-h", f"{_HELD_ADDRESS},1,{_HELD_PORTS}")
         with Holder(namespace, kind, str(_DOORS[path]), address, _HELD_PORTS, "ep-held-") as holder:
             yield holder
 

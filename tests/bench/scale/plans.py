@@ -39,7 +39,7 @@ class Growth:
     @property
     def key(self) -> str:
         """A name for it, without spaces."""
-        return f"{self.axis.split()[0].lower()}-{self.operation}"
+        return f"{_AXES[self.axis]}-{self.operation}"
 
     @property
     def title(self) -> str:
@@ -47,6 +47,7 @@ class Growth:
         return f"{_OPERATIONS[self.operation]} against {self.axis}"
 
 
+_AXES = {ENDPOINTS: "endpoints", RULES: "rules", ACL: "acl", NAMESPACES: "namespaces", SOCKETS: "sockets"}
 _OPERATIONS = {
     "tcp-bind": "TCP socket + bind + close",
     "udp-bind": "UDP socket + bind + close",
@@ -100,8 +101,8 @@ MEMORY = "memory"
 MEMORY_RUNS = 3
 MEMORIES = (
     Memory("endpoint", "an endpoint, of 100,000 in a table", 100_000),
-    Memory("rule", "an egress rule, of 10,000 in a table", 10_000),
-    Memory("acl-rule", "an ACL rule, of 10,000 in a table", 10_000),
+    Memory("rule", "an egress rule, of 50,000 in a table", 50_000),
+    Memory("acl-rule", "an ACL rule, of 50,000 in a table", 50_000),
     Memory("table", "a namespace's table, empty", 1_000),
     Memory("listener-host", "a TCP listener of the host", 20_000),
     Memory("listener-graft", "a TCP listener, grafted", 20_000),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that holds many sockets or namespaces, driven from inside a lab guest."""
+"""The programs that fill tables and hold many sockets or namespaces, driven from inside a lab guest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
+from driver import testbed
+
 PROGRAMS = Path("/usr/lib/graft/tests")
+GRAFT_PORT = 7003
+_GRANT = f"{testbed.HOST_ADDRESS},{GRAFT_PORT},{testbed.PEER_NETWORK}"
+
+
+def fill(container: str, *contents: str) -> None:
+    """Give a container the grant and ``contents``, in the words of fill's options.
+
+    The grant is GRAFT_PORT at the host's address, and connections to the peer's network.
+    """
+    testbed.inside(testbed.HOST, str(PROGRAMS / "fill"), "-g", _GRANT, *contents, f"/run/netns/{container}")
 
 
 class Holder:
