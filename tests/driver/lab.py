@@ -32,7 +32,6 @@ class Guest:
 
     Only one with ``service`` has systemd and graftd. A guest that is ``timed`` has one processor, and goes before
     whatever else the machine does: with two, how the machine spreads them decides more than what runs on them.
-    ``memory_mib`` is None for the lab's own default.
     """
 
     suite: str = "trixie"
@@ -40,7 +39,6 @@ class Guest:
     icount: bool = False
     service: bool = False
     timed: bool = False
-    memory_mib: int | None = None
     timeout: float = 600.0
 
     def run(
@@ -70,7 +68,6 @@ class Guest:
         words += [] if self.service or machine else ["--bare"]
         words += ["--icount"] if self.icount else []
         words += ["--cpus", "1"] if self.timed else []
-        words += ["--memory", str(self.memory_mib)] if self.memory_mib else []
         words += ["--", "env", "PYTHONPATH=/usr/src/graft:/usr/src/graft/tests", *command]
         try:
             return call(words, log=log, meanwhile=meanwhile)

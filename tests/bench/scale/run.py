@@ -20,8 +20,8 @@ Found = tuple[list[Curve], list[Amount], list[Missing], dict[str, str]]
 _QUICK = ("quick",)
 _WHOLE = ("tables", "namespaces", "sockets")
 _SECONDS = 900.0
-_MEMORY_MIB = 4096
 _PYTHON = CHECKOUT / ".venv" / "bin" / "python"
+_PYTHON_PATH = (".", "tests", "build/stubs", "clients/python")
 _STUBS = BUILD / "stubs"
 _SERVICE = ("-m", "bench.scale.service")
 
@@ -66,12 +66,12 @@ def _guest(plan: str, folder: Path, *, icount: bool) -> tuple[list[str], str]:
     file = folder / f"{plan}.jsonl"
     file.unlink(missing_ok=True)
     command = ["python3", "-m", "bench.scale.inside", plan, f"/mnt/share/{file.name}"]
-    status = Guest(icount=icount, memory_mib=_MEMORY_MIB, timeout=_SECONDS).run(command, share=folder)
+    status = Guest(icount=icount, timeout=_SECONDS).run(command, share=folder)
     if status:
         raise MeasureError(f"the scale curves' plan {plan} was not measured: {meaning(status)}")
     _say(f"plan {plan} took {time.monotonic() - begun:.0f} s")
     options = "--icount --bare" if icount else "--bare"
-    return file.read_text().splitlines(), f"tests/lab/lab run {options} --memory {_MEMORY_MIB} -- {' '.join(command)}"
+    return file.read_text().splitlines(), f"tests/lab/lab run {options} -- {' '.join(command)}"
 
 
 def _read(plan: str, lines: list[str]) -> list[Curve]:
@@ -95,7 +95,7 @@ def _service(folder: Path) -> tuple[list[str], str]:
             raise ValueError(f"{needed.relative_to(CHECKOUT)} is missing, which 'make prepare' makes")
     file = folder / "service.jsonl"
     file.unlink(missing_ok=True)
-    path = os.pathsep.join((str(CHECKOUT), *(str(CHECKOUT / name) for name in _PYTHON_PATH)))
+    path = os.pathsep.join(str(CHECKOUT / name) for name in _PYTHON_PATH)
     # What is installed is compiled, so what is measured is as well.
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(BUILD / "cache" / "python")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -104,6 +104,3 @@ def _service(folder: Path) -> tuple[list[str], str]:
     if status:
         raise ValueError(f"python -m bench.scale.service exited with status {status}")
     return file.read_text().splitlines(), f".venv/bin/python {' '.join(_SERVICE)} FILE"
-
-
-_PYTHON_PATH = ("tests", "build/stubs", "clients/python")
