@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from bench.measure import MeasureError
+from bench.errors import BenchError
 from bench.plans import AF_GRAFT, GRAFT, HOST
 from bench.record import Curve
 from bench.scale import measure, plans, run, times
@@ -80,7 +80,10 @@ def test_only_what_is_grafted_has_the_limit() -> None:
 
 @pytest.mark.parametrize(("last", "passed"), [(1049.0, True), (1050.0, True), (1051.0, False)])
 def test_a_curve_that_grows_above_its_limit_fails(last: float, passed: bool) -> None:
-    assert curve({10: 1000, 100: 3000, 1000: last}, 1.05).passed is passed
+    found = curve({10: 1000, 100: 3000, 1000: last}, 1.05)
+    assert found.passed is passed
+    verb = "is within" if passed else "is above"
+    assert found.sentence() == f"t on graft: it grows {last / 1000:.4f} times, which {verb} 1.05"
 
 
 def test_growth_is_relative_to_the_base() -> None:
@@ -203,7 +206,7 @@ def test_the_quick_run_measures_the_limits_alone(monkeypatch: pytest.MonkeyPatch
 
 def test_a_guest_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Played(monkeypatch, without="sockets")
-    with pytest.raises(MeasureError, match="plan sockets was not measured: it was not done in time"):
+    with pytest.raises(BenchError, match="plan sockets was not measured: it was not done in time"):
         measure(tmp_path, quick=False)
 
 
@@ -211,7 +214,7 @@ def test_figures_of_an_earlier_run_do_not_count(monkeypatch: pytest.MonkeyPatch,
     Played(monkeypatch)
     measure(tmp_path, quick=True)
     Played(monkeypatch, without="quick")
-    with pytest.raises(MeasureError):
+    with pytest.raises(BenchError):
         measure(tmp_path, quick=True)
     assert not list(tmp_path.iterdir())
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from bench.measure import MeasureError
+from bench.errors import BenchError
 from bench.record import Amount, Curve, Missing
 from bench.scale.plans import GROWTHS, MEMORIES, MEMORY
 from bench.scale.results import amounts, counted_curves
@@ -30,7 +30,7 @@ def measure(folder: Path, *, quick: bool) -> Found:
     """Return the curves, the amounts of kernel memory, what is missing, and the command of each part.
 
     ``folder`` receives what the guests write. ``quick`` measures two curves at two sizes, and nothing else.
-    Raises MeasureError.
+    Raises BenchError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     curves: list[Curve] = []
@@ -68,7 +68,7 @@ def _guest(plan: str, folder: Path, *, icount: bool) -> tuple[list[str], str]:
     command = ["python3", "-m", "bench.scale.inside", plan, f"/mnt/share/{file.name}"]
     status = Guest(icount=icount, timeout=_SECONDS).run(command, share=folder)
     if status:
-        raise MeasureError(f"the scale curves' plan {plan} was not measured: {meaning(status)}")
+        raise BenchError(f"the scale curves' plan {plan} was not measured: {meaning(status)}")
     _say(f"plan {plan} took {time.monotonic() - begun:.0f} s")
     options = "--icount --bare" if icount else "--bare"
     return file.read_text().splitlines(), f"tests/lab/lab run {options} -- {' '.join(command)}"
@@ -78,14 +78,14 @@ def _read(plan: str, lines: list[str]) -> list[Curve]:
     try:
         return counted_curves(GROWTHS[plan], lines)
     except ValueError as error:
-        raise MeasureError(f"the scale curves' plan {plan} was not measured: {error}") from error
+        raise BenchError(f"the scale curves' plan {plan} was not measured: {error}") from error
 
 
 def _amounts(lines: list[str]) -> list[Amount]:
     try:
         return amounts(MEMORIES, lines)
     except ValueError as error:
-        raise MeasureError(f"kernel memory was not measured: {error}") from error
+        raise BenchError(f"kernel memory was not measured: {error}") from error
 
 
 def _service(folder: Path) -> tuple[list[str], str]:
