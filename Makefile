@@ -39,15 +39,21 @@ test: ## every test on every kernel; SUITE=NAME picks one, SUITE=list names them
 check: ## formatters, linters, type checks, sparse, checkpatch, buf; no guest
 	@$(driver) check
 
-.PHONY: figures
-figures: ## instructions per operation, graft beside host, against their limits
-	@$(driver) bench
-
 # What is installed is compiled, so what is measured is as well.
+bench = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/build/cache/python \
+	PYTHONPATH=.:tests:build/stubs:clients/python .venv/bin/python -m
+
+.PHONY: bench
+bench: prepare ## the published figures, peers, scale curves: build/bench/index.html and report.json
+	@$(bench) bench bench
+
+.PHONY: bench-quick
+bench-quick: prepare ## the same in five minutes: fewer figures, fewer rounds
+	@$(bench) bench quick
+
 .PHONY: bench-service
 bench-service: prepare ## graftd alone, the kernel played: times and memory beside their targets; no guest
-	@PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/build/cache/python \
-		PYTHONPATH=.:tests:build/stubs:clients/python .venv/bin/python -m bench.service
+	@$(bench) bench.service
 
 .PHONY: soak
 soak: ## the long forms of the stress, crash and reset tests

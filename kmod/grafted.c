@@ -87,18 +87,24 @@ static int graft_deny_steered(struct graft_socket *gs, struct sock *sk)
 	return why.err;
 }
 
-/*
- * What a native call that connects, or binds on its own account, answered: taken
- * back where an abort passed meanwhile, or another device was slipped in.
- */
-static int graft_done(struct graft_socket *gs, struct socket *sock, int ret)
+static noinline int graft_take_back(struct graft_socket *gs, struct socket *sock)
 {
-	if (likely(!READ_ONCE(gs->revoked) && !graft_is_steered(gs, sock->sk)))
-		return ret;
 	graft_decision_lock(sock);
 	graft_revoke(gs, sock);
 	graft_decision_unlock(sock);
 	return -EACCES;
+}
+
+/*
+ * What a native call that connects, or binds on its own account, answered: taken
+ * back where an abort passed meanwhile, or another device was slipped in.
+ */
+static __always_inline int graft_done(struct graft_socket *gs,
+				      struct socket *sock, int ret)
+{
+	if (likely(!READ_ONCE(gs->revoked) && !graft_is_steered(gs, sock->sk)))
+		return ret;
+	return graft_take_back(gs, sock);
 }
 
 /* An abort passed: does it concern the socket? */
@@ -537,11 +543,12 @@ static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 {
 	struct graft_socket *gs = graft_socket_of(sock);
 
-	if (!msg->msg_controllen && !READ_ONCE(gs->revoked) && !gs->ifindex &&
-	    (msg->msg_name ? graft_police_again(gs, sock->sk, msg->msg_name,
-						msg->msg_namelen) :
-			     graft_peer_is_asked(gs, sock->sk) &&
-			     !graft_is_steered(gs, sock->sk)))
+	if (likely(!msg->msg_controllen && !READ_ONCE(gs->revoked) &&
+		   !gs->ifindex && !graft_is_steered(gs, sock->sk) &&
+		   (msg->msg_name ?
+			    graft_police_again(gs, sock->sk, msg->msg_name,
+					       msg->msg_namelen) :
+			    graft_peer_is_asked(gs, sock->sk))))
 		return graft_done(gs, sock,
 				  gs->native->sendmsg(sock, msg, size));
 	return graft_dgram_sendmsg(gs, sock, msg, size);

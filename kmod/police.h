@@ -74,26 +74,23 @@ static inline bool graft_same_name(const void *a, const void *b, int len)
  * The quick way of graft_police_send(), for one datagram after another; inline
  * since it stands in front of each.
  */
-static inline bool graft_police_again(const struct graft_socket *gs,
-				      const struct sock *sk, const void *name,
-				      int len)
+static __always_inline bool graft_police_again(const struct graft_socket *gs,
+					       const struct sock *sk,
+					       const void *name, int len)
 {
 	const struct graft_allowed *allowed = &gs->allowed;
 	const struct net *target = sock_net(sk);
-	unsigned int seq;
-	bool hit;
+	unsigned int seq = raw_seqcount_begin(&gs->allowed_seq);
 
-	do {
-		seq = read_seqcount_begin(&gs->allowed_seq);
-		hit = name && len == allowed->len &&
-		      graft_same_name(name, &allowed->name, len) &&
-		      allowed->generation == READ_ONCE(gs->table->generation) &&
-		      (!allowed->cred || allowed->cred == current_cred()) &&
-		      allowed->fib4 == rt_genid_ipv4(target) &&
-		      allowed->fib6 == rt_genid_ipv6(target) &&
-		      graft_rests(&allowed->rest);
-	} while (read_seqcount_retry(&gs->allowed_seq, seq));
-	return hit && !graft_strays(gs, sk);
+	/* a write meanwhile makes it a question for graft_police_send() */
+	return len == allowed->len &&
+	       graft_same_name(name, &allowed->name, len) &&
+	       allowed->generation == READ_ONCE(gs->table->generation) &&
+	       (!allowed->cred || allowed->cred == current_cred()) &&
+	       allowed->fib4 == rt_genid_ipv4(target) &&
+	       allowed->fib6 == rt_genid_ipv6(target) &&
+	       graft_rests(&allowed->rest) &&
+	       !read_seqcount_retry(&gs->allowed_seq, seq);
 }
 
 int graft_police_task(const struct socket *sock, const struct net *target,

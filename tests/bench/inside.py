@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -29,19 +29,26 @@ _PROGRAMS = Path("/usr/lib/graft/tests")
 def main() -> int:
     """Measure the plan that the command line names."""
     plan, report = sys.argv[1:]
-    wanted = {path for comparison in PLANS[plan] for path in comparison.paths}
+    with open(report, "w", encoding="utf-8") as file:
+        for tracked in (True, False):
+            wanted = [one for one in PLANS[plan] if one.tracked == tracked and not one.of]
+            if wanted:
+                _measure(wanted, [ends.NAT_PORT] if tracked else [], file)
+    return 0
+
+
+def _measure(comparisons: Sequence[Comparison], forwarded: Sequence[int], report: IO[str]) -> None:
+    """Measure on machines of their own, whose NAT passes on these ports."""
+    paths = {path for comparison in comparisons for path in comparison.paths}
     with ExitStack() as stack:
-        file = stack.enter_context(open(report, "w", encoding="utf-8"))
-        stack.enter_context(testbed.Testbed(forwarded=[ends.NAT_PORT]))
+        stack.enter_context(testbed.Testbed(forwarded))
         _grant(testbed.CONTAINER, ends.GRAFT_PORT)
         _grant(testbed.CONTAINER_TOO, ends.TOO_PORT)
-        if wanted & {plans.CROWDED, plans.AF_CROWDED}:
+        if paths & {plans.CROWDED, plans.AF_CROWDED}:
             _fill(testbed.CONTAINER, plans.FEW_ENDPOINTS)
             stack.enter_context(_crowd())
-        for comparison in PLANS[plan]:
-            if not comparison.of:
-                _compare(comparison, file)
-    return 0
+        for comparison in comparisons:
+            _compare(comparison, report)
 
 
 @contextmanager

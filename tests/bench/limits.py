@@ -25,7 +25,7 @@ _CONTAINERS = {plans.BRIDGE: 1.0, plans.LOOPBACK: 1.01}
 
 def limit(operation: str, path: str, base: str) -> float | None:
     """Return the limit of an operation's ratio on ``path`` to ``base``; None for a path to compare with."""
-    if path == base:
+    if path in (base, plans.HOST):
         return None
     if path in (plans.CROWDED, plans.AF_CROWDED):
         return _CROWD

@@ -85,6 +85,7 @@ struct operation {
 	size_t back;
 	unsigned int burst; /* datagrams that go forth before one comes back; 0 is 1 */
 	bool listens;	    /* a server that is bound listens as well */
+	bool connects;	    /* a client of datagrams connects, and its sends name nobody */
 	void (*answer)(const struct operation *operation, int fd);
 	void (*set_up)(const struct operation *operation, struct path *path);
 	void (*step)(const struct operation *operation, struct path *path);
@@ -310,10 +311,10 @@ static void open_client(const struct operation *operation, struct path *path)
 	enter(end->netns);
 	path->fd = open_socket(end, operation->type);
 	name_client(end, path->fd);
-	if (operation->type == SOCK_STREAM) {
+	if (operation->type == SOCK_STREAM || operation->connects)
 		connect_to(end, path->fd, &server_of(operation, path)->reach);
+	if (operation->type == SOCK_STREAM)
 		set_option(path->fd, IPPROTO_TCP, TCP_NODELAY);
-	}
 }
 
 /* One that failed has said so; nobody else would answer. */
@@ -365,14 +366,16 @@ static void exchange_stream(const struct operation *operation, struct path *path
 		errx(1, "%s: the serving end failed", path->name);
 }
 
-/* Without connect: the destination is given, and so policed, with each datagram. */
+/* Without connect the destination is given, and so policed, with each datagram. */
 static void exchange_datagrams(const struct operation *operation, struct path *path)
 {
 	const struct address *to = &server_of(operation, path)->reach;
+	const struct sockaddr *name = operation->connects ? NULL : &to->any;
+	socklen_t length = name ? to->length : 0;
 	static char buffer[LARGE];
 
 	for (unsigned int i = 0; i < burst_of(operation); i++)
-		if (sendto(path->fd, buffer, operation->forth, 0, &to->any, to->length) < 0)
+		if (sendto(path->fd, buffer, operation->forth, 0, name, length) < 0)
 			err(1, "%s: sendto", path->name);
 	if (recv(path->fd, buffer, operation->back, 0) != (ssize_t)operation->back)
 		err(1, "%s: recv", path->name);
@@ -425,8 +428,10 @@ static const struct operation operations[] = {
 	{ "tcp-send", 60, STREAM_EXCHANGE, .forth = LARGE, .back = 1 },
 	{ "tcp-receive", 60, STREAM_EXCHANGE, .forth = 1, .back = LARGE },
 	{ "tcp-serve", 60, STREAM_EXCHANGE, .inwards = true, .forth = 1, .back = LARGE },
-	{ "udp-send", 60, DATAGRAM_EXCHANGE, .forth = 1448, .back = 1, .burst = 32 },
-	{ "udp-receive", 60, DATAGRAM_EXCHANGE, .inwards = true, .forth = 1448, .back = 1, .burst = 32 },
+	{ "udp-send", 60, DATAGRAM_EXCHANGE, .forth = 1448, .back = 1, .burst = 32, .connects = true },
+	{ "udp-send-to", 60, DATAGRAM_EXCHANGE, .forth = 1448, .back = 1, .burst = 32 },
+	{ "udp-receive", 60, DATAGRAM_EXCHANGE, .inwards = true, .forth = 1448, .back = 1, .burst = 32,
+	  .connects = true },
 	{ "tcp-bind", 200, SOCK_STREAM, BIND },
 	{ "udp-bind", 200, SOCK_DGRAM, BIND },
 	{ "tcp-listen", 200, SOCK_STREAM, BIND, .listens = true },
@@ -614,6 +619,9 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
+	/* Who wakes up does not interrupt who woke it, or bursts would be cut at random. */
+	if (sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 }) < 0)
+		err(1, "sched_setscheduler");
 	if (!path_count || !wanted_count || !rounds)
 		errx(2, "-e, -p and -o are needed, and ROUNDS above 0");
 	for (size_t i = 0; i < wanted_count; i++)

@@ -61,7 +61,10 @@ table ip container {{
 
 
 class Testbed:
-    """The machines; made on entry and taken away on exit. ``forwarded`` are the ports that NAT passes on."""
+    """The machines; made on entry and taken away on exit.
+
+    ``forwarded`` are the ports that NAT passes on. Without any there is no NAT, and the host tracks no connection.
+    """
 
     def __init__(self, forwarded: Sequence[int]) -> None:
         self._forwarded = forwarded
@@ -82,7 +85,8 @@ class Testbed:
                 inside(HOST, "ip", "link", "set", f"port{port}", "master", "br0")
                 inside(name, "ip", "route", "add", "default", "via", BRIDGE_ADDRESS)
             inside(HOST, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-            inside(HOST, "nft", "-f", "-", text=_NAT % ", ".join(map(str, self._forwarded)))
+            if self._forwarded:
+                inside(HOST, "nft", "-f", "-", text=_NAT % ", ".join(map(str, self._forwarded)))
         except BaseException:
             self._remove()
             raise

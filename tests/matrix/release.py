@@ -28,7 +28,6 @@ _LEFT_OUT = (
     "check",
     "completion",
     "driver",
-    "figures",
     "install",
     "lab",
     "matrix",

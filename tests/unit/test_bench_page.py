@@ -20,8 +20,8 @@ from bench.page.paths import Paths
 from bench.page.published import CONTAINERS, LATENCY, THROUGHPUT, UDP
 from bench.page.sections import Measure, sections
 from bench.page.spread import Spread, decimals, number
-from bench.page.verdict import limits
 from bench.record import Amount, Counted, Curve, Machine, Missing, Point, Report, ReportError, Timed, load
+from bench.verdict import limits
 
 MACHINE = Machine("A Processor", 2, "Debian 13", "10.0.8", "tcg", "6.12.1-amd64", "0123abcd", changed=False)
 PNG = b"\x89PNG\r\n\x1a\n"

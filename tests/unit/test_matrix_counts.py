@@ -49,7 +49,7 @@ def test_a_report_without_tests_counts_nothing(tmp_path: Path, text: str, senten
 
 def test_a_closing_line_is_read() -> None:
     assert from_closing_line("check: sparse: passed\n11 passed, 0 failed\n") == Counts(passed=11)
-    assert from_closing_line("figures: too much\n9 passed, 3 failed\n").failed == 3
+    assert from_closing_line("bench: too much\n9 passed, 3 failed\n").failed == 3
 
 
 @pytest.mark.parametrize("text", ["", "Traceback (most recent call last):\n", "3 passed, 0 failed\nthen it broke\n"])

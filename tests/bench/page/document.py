@@ -13,8 +13,8 @@ from bench.page.paths import Paths
 from bench.page.plots import Plot, Plotter
 from bench.page.sections import Measure, sections
 from bench.page.spread import counted
-from bench.page.verdict import limits
 from bench.record import Missing, Report
+from bench.verdict import limits
 
 _STYLE = Path(__file__).with_name("style.css")
 _TITLE = "graftd: benchmarks"

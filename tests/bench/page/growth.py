@@ -9,8 +9,8 @@ from bench.page.markup import Group, Html, element, folded, join, table
 from bench.page.paths import Paths
 from bench.page.plots import Plot, Plotter
 from bench.page.spread import NOTHING, Spread, between, decimals, number
-from bench.page.verdict import ends, growth, heading
 from bench.record import Amount, Curve
+from bench.verdict import ends, growth, heading
 
 COUNTED = "counted"
 TIMED = "timed"

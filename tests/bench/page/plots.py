@@ -17,8 +17,8 @@ from bench.page.markup import Html, element
 from bench.page.paths import Paths
 from bench.page.sections import Measure
 from bench.page.spread import Spread, alternatives, decimals, number
-from bench.page.verdict import ends, heading
 from bench.record import Counted, Curve
+from bench.verdict import ends, heading
 from driver.lab import BUILD
 
 if TYPE_CHECKING:
