@@ -511,7 +511,10 @@ static int __graft_dgram_sendmsg(struct graft_socket *gs, struct socket *sock,
 			return err;
 		if (gs->looped)
 			return graft_loop_sendmsg(gs, sock, &dst, msg, size);
-		err = graft_police_send(gs, sk, &dst, name, msg->msg_namelen);
+		if (graft_strays(gs, sk) ||
+		    !graft_police_again(gs, sk, name, msg->msg_namelen, true))
+			err = graft_police_send(gs, sk, &dst, name,
+						msg->msg_namelen);
 		if (err < 0)
 			return err;
 	} else {
@@ -547,7 +550,7 @@ static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 		   !gs->ifindex && !graft_is_steered(gs, sock->sk) &&
 		   (msg->msg_name ?
 			    graft_police_again(gs, sock->sk, msg->msg_name,
-					       msg->msg_namelen) :
+					       msg->msg_namelen, false) :
 			    graft_peer_is_asked(gs, sock->sk))))
 		return graft_done(gs, sock,
 				  gs->native->sendmsg(sock, msg, size));

@@ -54,29 +54,32 @@ static inline int graft_refuse_stray(struct graft_why *why)
 			    "mark or device is not the endpoint's");
 }
 
-/* Lengths that are known make it a few comparisons, without a call. */
-static inline bool graft_same_name(const void *a, const void *b, int len)
+/* Lengths that are known make it a few comparisons; only @rare ones need a call. */
+static __always_inline bool graft_same_name(const void *a, const void *b,
+					    int len, bool rare)
 {
 	if (len == sizeof(struct sockaddr_in))
 		return !memcmp(a, b, sizeof(struct sockaddr_in));
 	if (len == sizeof(struct sockaddr_in6))
 		return !memcmp(a, b, sizeof(struct sockaddr_in6));
-	return !memcmp(a, b, len);
+	return rare && !memcmp(a, b, len);
 }
 
 /**
  * graft_police_again - was this destination allowed last, and nothing changed?
  * @gs: the socket's state
  * @sk: its sock
- * @name: the destination of an addressed send, as the program gave it, or NULL
+ * @name: the destination of an addressed send, as the program gave it
  * @len: its length
+ * @rare: of lengths other than that of an address, too
  *
  * The quick way of graft_police_send(), for one datagram after another; inline
  * since it stands in front of each.
  */
 static __always_inline bool graft_police_again(const struct graft_socket *gs,
 					       const struct sock *sk,
-					       const void *name, int len)
+					       const void *name, int len,
+					       bool rare)
 {
 	const struct graft_allowed *allowed = &gs->allowed;
 	const struct net *target = sock_net(sk);
@@ -84,7 +87,7 @@ static __always_inline bool graft_police_again(const struct graft_socket *gs,
 
 	/* a write meanwhile makes it a question for graft_police_send() */
 	return len == allowed->len &&
-	       graft_same_name(name, &allowed->name, len) &&
+	       graft_same_name(name, &allowed->name, len, rare) &&
 	       allowed->generation == READ_ONCE(gs->table->generation) &&
 	       (!allowed->cred || allowed->cred == current_cred()) &&
 	       allowed->fib4 == rt_genid_ipv4(target) &&
