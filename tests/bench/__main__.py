@@ -19,7 +19,6 @@ from bench import counted, gate
 from bench.errors import BenchError
 from bench.machine import machine
 from bench.record import Counted, Curve, Report, Timed
-from bench.verdict import limits
 from driver.lab import BUILD, CHECKOUT
 from driver.table import table
 
@@ -120,8 +119,8 @@ def _report(command: str, *, quick: bool) -> int:
     for one in report.missing:
         print(f"not run: {one.key} on {one.path}: {one.reason}")
     print(f"\nAfter {report.seconds:.0f} s: {_named(_FOLDER / 'report.json')}; the page to read is {_named(pages[0])}.")
-    held = limits(report)
-    return Verdict(len(held), [one.sentence() for one in held if not one.holds]).print()
+    held = report.limited
+    return Verdict(len(held), [one.sentence() for one in held if not one.passed]).print()
 
 
 def _named(path: Path) -> str:

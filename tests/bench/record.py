@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from math import inf
 from pathlib import Path
 from statistics import median
 from types import UnionType
@@ -122,14 +123,23 @@ class Curve:
     base: int | None = None
 
     @property
-    def growth(self) -> float:
-        """The value at the largest size relative to that at the base. Raises ValueError where no point is there."""
-        last = max(self.points, key=lambda point: point.size)
-        base = min(point.size for point in self.points) if self.base is None else self.base
-        for first in self.points:
+    def ends(self) -> tuple[Point, Point]:
+        """The points that the growth is taken between: that at the base, and the largest.
+
+        Raises ValueError where no point is at the base.
+        """
+        points = sorted(self.points, key=lambda point: point.size)
+        base = points[0].size if self.base is None and points else self.base
+        for first in points:
             if first.size == base:
-                return last.value / first.value
+                return first, points[-1]
         raise ValueError(f"the curve {self.key} on {self.path} has no point at {base}")
+
+    @property
+    def growth(self) -> float:
+        """The value at the last of its ends relative to the first's."""
+        first, last = self.ends
+        return last.value / first.value if first.value else inf
 
     @property
     def passed(self) -> bool:
@@ -138,8 +148,10 @@ class Curve:
 
     def sentence(self) -> str:
         """Say how the growth stands to the limit."""
+        first, last = self.ends
         verb = "is within" if self.passed else "is above"
-        return f"{self.title} on {self.path}: it grows {self.growth:.4f} times, which {verb} {self.limit}"
+        sizes = f"from {first.size:,} to {last.size:,}"
+        return f"{self.title}, {self.path}, {sizes}: it grows {self.growth:.4f} times, which {verb} {self.limit}"
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,11 @@ class Report:
     curves: tuple[Curve, ...]
     amounts: tuple[Amount, ...]
     missing: tuple[Missing, ...]
+
+    @property
+    def limited(self) -> list[Counted | Curve]:
+        """What has a limit."""
+        return [one for one in (*self.counted, *self.curves) if one.limit is not None]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as json.dump takes it."""

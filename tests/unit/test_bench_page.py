@@ -21,7 +21,6 @@ from bench.page.published import CONTAINERS, LATENCY, THROUGHPUT, UDP
 from bench.page.sections import Measure, sections
 from bench.page.spread import Spread, decimals, number
 from bench.record import Amount, Counted, Curve, Machine, Missing, Point, Report, ReportError, Timed, load
-from bench.verdict import limits
 
 MACHINE = Machine("A Processor", 2, "Debian 13", "10.0.8", "tcg", "6.12.1-amd64", "0123abcd", changed=False)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -225,24 +224,21 @@ def test_a_broken_limit_is_said_on_top(tmp_path: Path) -> None:
     text = page(broken, tmp_path).text
     head = text[: text.index("1. Instructions per operation")]
     assert "2 of 3 limits are broken." in head
-    assert "tcp-round-trip-out on graft, relative: 1.0051 where at most 1.005 is allowed" in head
-    assert "Bind, counted against endpoints, graft, from 10 to 100,000: 1.0600 where at most 1.05 is allowed" in head
+    assert "tcp-round-trip-out on graft: 1.0051 times the instructions is above 1.005" in head
+    assert "Bind, counted, graft, from 10 to 100,000: it grows 1.0600 times, which is above 1.05" in head
     assert "hold" not in head[head.index("2 of 3") :].split("What the paths are")[0]
 
 
 @pytest.mark.parametrize(("ratio", "holds"), [(1.0049, True), (1.005, True), (1.0050001, False)])
 def test_a_limit_holds_up_to_its_value(ratio: float, holds: bool) -> None:
-    (found,) = limits(replace(NOTHING, counted=(counted("graft", ratio, 1.005),)))
-    assert found.holds is holds
+    (found,) = replace(NOTHING, counted=(counted("graft", ratio, 1.005),)).limited
+    assert found.passed is holds
 
 
 def test_a_curves_limit_is_relative_to_its_base() -> None:
     points = (Point(1, 50.0, (50.0,)), Point(10, 100.0, (100.0,)), Point(1000, 109.0, (109.0,)))
     rules = replace(curve("counted", "instructions", 1.1), points=points)
-    assert [round(limit.ratio, 2) for limit in limits(replace(NOTHING, curves=(replace(rules, base=10), rules)))] == [
-        1.09,
-        2.18,
-    ]
+    assert [round(one.growth, 2) for one in (replace(rules, base=10), rules)] == [1.09, 2.18]
 
 
 def test_a_path_looks_the_same_under_each_of_its_names() -> None:
@@ -265,8 +261,8 @@ def test_a_path_looks_the_same_under_each_of_its_names() -> None:
 
 def test_a_curve_from_nothing_to_something_breaks_its_limit() -> None:
     points = (Point(1, 0.0, (0.0,)), Point(10, 5.0, (5.0,)))
-    (found,) = limits(replace(NOTHING, curves=(replace(curve("bytes", "bytes", 2.0), points=points),)))
-    assert not found.holds
+    (found,) = replace(NOTHING, curves=(replace(curve("bytes", "bytes", 2.0), points=points),)).limited
+    assert not found.passed
 
 
 def test_names_from_a_report_are_escaped(tmp_path: Path) -> None:

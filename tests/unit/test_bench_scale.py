@@ -83,7 +83,7 @@ def test_a_curve_that_grows_above_its_limit_fails(last: float, passed: bool) -> 
     found = curve({10: 1000, 100: 3000, 1000: last}, 1.05)
     assert found.passed is passed
     verb = "is within" if passed else "is above"
-    assert found.sentence() == f"t on graft: it grows {last / 1000:.4f} times, which {verb} 1.05"
+    assert found.sentence() == f"t, graft, from 10 to 1,000: it grows {last / 1000:.4f} times, which {verb} 1.05"
 
 
 def test_growth_is_relative_to_the_base() -> None:

@@ -14,7 +14,6 @@ from bench.page.plots import Plot, Plotter
 from bench.page.sections import Measure, sections
 from bench.page.spread import counted
 from bench.record import Missing, Report
-from bench.verdict import limits
 
 _STYLE = Path(__file__).with_name("style.css")
 _TITLE = "graftd: benchmarks"
@@ -116,12 +115,12 @@ def _head(report: Report, paths: Paths) -> list[Html]:
 
 
 def _verdict(report: Report) -> Html:
-    found = limits(report)
-    broken = [limit for limit in found if not limit.holds]
+    found = report.limited
+    broken = [one for one in found if not one.passed]
     lacking = f" {counted(len(report.missing), 'measure')} could not be run." if report.missing else ""
     if broken:
         said = f"{len(broken)} of {counted(len(found), 'limit')} {'is' if len(broken) == 1 else 'are'} broken."
-        listed = bullets(limit.sentence() for limit in broken)
+        listed = bullets(one.sentence() for one in broken)
         return element("div", paragraph(element("strong", said), lacking), listed, class_="verdict broken")
     said = f"All {counted(len(found), 'limit')} hold." if len(found) > 1 else "The one limit holds."
     if not found:

@@ -10,7 +10,6 @@ from bench.page.paths import Paths
 from bench.page.plots import Plot, Plotter
 from bench.page.spread import NOTHING, Spread, between, decimals, number
 from bench.record import Amount, Curve
-from bench.verdict import ends, growth, heading
 
 COUNTED = "counted"
 TIMED = "timed"
@@ -60,25 +59,25 @@ def _table(found: Sequence[Curve]) -> Html:
             for point, spread in zip(points, spreads, strict=True)
         ]  # fmt: skip
         groups.append(Group(f"{curve.path}: {_verdict(curve)}", rows))
-    caption = join((element("strong", heading(first)), f": {kind}, {first.unit}"))
+    caption = join((element("strong", first.title), f": {kind}, {first.unit}"))
     unit = first.unit
-    relative = f"relative to {ends(first)[0].size:,}"
+    relative = f"relative to {first.ends[0].size:,}"
     head = (first.axis, f"median, {unit}", f"quartiles, {unit}", relative, "runs")
     return table(caption, kind, head, groups, text=0)
 
 
 def _relative(curve: Curve, value: float) -> str:
-    first = ends(curve)[0].value
+    first = curve.ends[0].value
     return number(value / first, 3) if first else NOTHING
 
 
 def _verdict(curve: Curve) -> str:
-    times = growth(curve)
-    first, last = ends(curve)
+    times = curve.growth
+    first, last = curve.ends
     grown = f"{number(times, 3 if times < 100 else 0)} times from {first.size:,} to {last.size:,}"
     if curve.limit is None:
         return grown
-    kept = "kept" if times <= curve.limit else "broken"
+    kept = "kept" if curve.passed else "broken"
     return f"{grown}; at most {curve.limit:g}: {kept}"
 
 

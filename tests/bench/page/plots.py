@@ -18,7 +18,6 @@ from bench.page.paths import Paths
 from bench.page.sections import Measure
 from bench.page.spread import Spread, alternatives, decimals, number
 from bench.record import Counted, Curve
-from bench.verdict import ends, heading
 from driver.lab import BUILD
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class Plotter:
             runs = alternatives((len(point.runs) for curve in curves for point in curve.points), "run")
             axes.set_ylabel(f"{first.unit} ({what})")
             limited = "; dashes are the limit" if any(curve.limit is not None for curve in curves) else ""
-            axes.set_title(fill(heading(first), 60))
+            axes.set_title(fill(first.title, 60))
             axes.set_xlabel(f"{first.axis}\n(median and quartiles of {runs}{limited})")
             axes.grid()
             if len(curves) > 1:
@@ -154,7 +153,7 @@ class Plotter:
             f"{curve.path} " + ", ".join(f"{point.value:,.4g} at {point.size:,}" for point in curve.points)
             for curve in curves
         )
-        return self._plot(name, f"{heading(first)}, {first.unit} ({what}): {told}.", 3.4, draw, 5.6)
+        return self._plot(name, f"{first.title}, {first.unit} ({what}): {told}.", 3.4, draw, 5.6)
 
     def _bars(self, axes: Axes, measure: Measure, height: float) -> None:
         spreads = [Spread.of(timed.runs) for timed in measure.paths]
@@ -215,7 +214,7 @@ class Plotter:
             max(spread.high - value, 0) if spread.count else 0 for value, spread in zip(values, spreads, strict=True)
         ]
         if curve.limit is not None:
-            axes.axhline(ends(curve)[0].value * curve.limit, color=look.colour, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.axhline(curve.ends[0].value * curve.limit, color=look.colour, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.errorbar(
             [point.size for point in points], values, yerr=[low, high], color=look.colour, marker=look.marker,
             markersize=5, linewidth=1.6, capsize=2.5, label=curve.path,
