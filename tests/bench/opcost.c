@@ -317,7 +317,7 @@ static void open_client(const struct operation *operation, struct path *path)
 		set_option(path->fd, IPPROTO_TCP, TCP_NODELAY);
 }
 
-/* One that failed has said so; nobody else would answer. */
+/* It has said why, and nobody else would answer. */
 static void answerer_ended(int signal)
 {
 	(void)signal;
@@ -444,11 +444,11 @@ static const struct operation operations[] = {
 
 static void tear_down(struct path *path)
 {
+	signal(SIGCHLD, SIG_DFL); /* the answering end may go as soon as this one has */
 	if (path->fd >= 0)
 		close(path->fd); /* before the other end's, so that TIME_WAIT is the client's */
 	path->fd = -1;
 	if (path->answerer > 0) {
-		signal(SIGCHLD, SIG_DFL);
 		kill(path->answerer, SIGKILL);
 		waitpid(path->answerer, NULL, 0);
 	}
