@@ -72,7 +72,7 @@ class Testbed:
     def __enter__(self) -> Testbed:
         try:
             for name in NAMESPACES:
-                _run("ip", "netns", "add", name)
+                run("ip", "netns", "add", name)
                 inside(name, "ip", "link", "set", "lo", "up")
             _link((PEER, "eth0", f"{PEER_ADDRESS}/24"), (HOST, "eth0", f"{HOST_ADDRESS}/24"))
             for name, address in ((PEER, PEER_ADDRESS6), (HOST, HOST_ADDRESS6)):
@@ -108,10 +108,11 @@ def inside(namespace: str, *command: str, text: str = "") -> str:
 
     Raises subprocess.CalledProcessError where it fails.
     """
-    return _run("ip", "netns", "exec", namespace, *command, text=text)
+    return run("ip", "netns", "exec", namespace, *command, text=text)
 
 
-def _run(*command: str, text: str = "") -> str:
+def run(*command: str, text: str = "") -> str:
+    """Run ``command`` with ``text`` as its input; return its output. Raises as inside() does."""
     return subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
