@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # The drivers of the tests are packages below tests/.
 driver := PYTHONPATH=tests $(PYTHON) -m
 bench_sources := $(wildcard tests/bench/*.c)
-bench_programs := $(bench_sources:%.c=build/%)
+bench_programs := $(patsubst build/%/door1,build/%/door1.so,$(bench_sources:%.c=build/%))
 
 python_dir = $(DESTDIR)$(PYTHON_DIR)
 python_packages := graftd clients/cli/ip_graft clients/cli/graftcli clients/python/graft_client
@@ -122,3 +122,8 @@ install-tests: $(bench_programs)
 build/tests/%: tests/%.c
 	mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -Ikmod/uapi $(LDFLAGS) -o $@ $< $(LDLIBS)
+
+# What is preloaded into a program.
+build/tests/%.so: tests/%.c
+	mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Ikmod/uapi -shared -fPIC $(LDFLAGS) -o $@ $< $(LDLIBS)
