@@ -29,7 +29,7 @@ _PROGRAMS = Path("/usr/lib/graft/tests")
 def main() -> int:
     """Measure the plan that the command line names."""
     plan, report = sys.argv[1:]
-    with open(report, "w", encoding="utf-8") as file:
+    with open(report, "w", encoding="utf-8", buffering=1) as file:
         for tracked in (True, False):
             wanted = [one for one in PLANS[plan] if one.tracked == tracked and not one.of]
             if wanted:

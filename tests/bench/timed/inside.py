@@ -93,6 +93,7 @@ class Timing:
                 self._missing(measure, name, reason)
         found: dict[str, list[list[float]]] = {path.name: [] for path in chosen}
         with ExitStack() as stack:
+            stack.enter_context(machines.without_nat() if measure.pair else nullcontext())
             stack.enter_context(machines.without_offloads() if measure.small else nullcontext())
             ready = {}
             for path in chosen:

@@ -92,6 +92,17 @@ def grant(container: str, ports: Sequence[int]) -> None:
 
 
 @contextmanager
+def without_nat() -> Iterator[None]:
+    """The host tracks no connection until the block ends, its own programs' neither."""
+    rules = testbed.inside(testbed.HOST, "nft", "list", "ruleset")
+    testbed.inside(testbed.HOST, "nft", "flush", "ruleset")
+    try:
+        yield
+    finally:
+        testbed.inside(testbed.HOST, "nft", "-f", "-", text=rules)
+
+
+@contextmanager
 def without_offloads() -> Iterator[None]:
     """Packets between the containers behind the bridge are no larger than its MTU, until the block ends."""
     with ExitStack() as stack:
