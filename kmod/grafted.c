@@ -175,6 +175,7 @@ static int graft_connect_native(struct graft_socket *gs, struct socket *sock,
 	if (sock->type == SOCK_STREAM) {
 		err = graft_connect_stream(gs, sock, uaddr, len, flags);
 	} else {
+		graft_held_move(gs);
 		err = gs->native->connect(sock, uaddr, len, flags);
 		/* the peer is set before this; pairs with graft_police_peer() */
 		smp_mb__before_atomic();
@@ -218,11 +219,12 @@ static int graft_disconnect(struct graft_socket *gs, struct socket *sock,
 	int err;
 
 	graft_socket_linger(gs, sock->sk, false);
+	if (gs->protocol != GRAFT_PROTO_UDP)
+		return __graft_disconnect(gs, sock, uaddr, len, flags);
+	graft_held_move(gs);
 	err = __graft_disconnect(gs, sock, uaddr, len, flags);
-	if (gs->protocol == GRAFT_PROTO_UDP) {
-		graft_held_moved(gs);
-		graft_police_forget(gs);
-	}
+	graft_held_moved(gs);
+	graft_police_forget(gs);
 	return err;
 }
 
@@ -452,15 +454,6 @@ static int graft_loop_sendmsg(struct graft_socket *gs, struct socket *sock,
 	return err;
 }
 
-/* The end of a splice would bind a revoked socket to a port again. */
-static void graft_grafted_splice_eof(struct socket *sock)
-{
-	struct graft_socket *gs = graft_socket_of(sock);
-
-	if (!READ_ONCE(gs->revoked) && gs->native->splice_eof)
-		gs->native->splice_eof(sock);
-}
-
 /*
  * A datagram socket that is connected sends without naming anybody. What allowed its
  * connect may be over: the host has got that address since, or whoever held its port
@@ -485,6 +478,59 @@ static int graft_ask_peer(struct graft_socket *gs, struct sock *sk)
 	return graft_police_peer(gs, sk);
 }
 
+/* Does data wait to be sent, to whom it was addressed when the first of it came? */
+static bool graft_is_corked(const struct sock *sk)
+{
+	return READ_ONCE(udp_sk(sk)->pending);
+}
+
+static void graft_corked_for(struct graft_addr *dst, struct sock *sk)
+{
+	const struct flowi *fl = &inet_sk(sk)->cork.fl;
+
+	memset(dst, 0, sizeof(*dst));
+	lock_sock(sk);
+	if (udp_sk(sk)->pending == AF_INET) {
+		dst->family = AF_INET;
+		dst->v4 = fl->u.ip4.daddr;
+		dst->port = ntohs(fl->u.ip4.fl4_dport);
+	} else if (udp_sk(sk)->pending == AF_INET6) {
+		dst->family = AF_INET6;
+		dst->v6 = fl->u.ip6.daddr;
+		dst->port = ntohs(fl->u.ip6.fl6_dport);
+	}
+	release_sock(sk);
+}
+
+/* What allowed that destination may be over by now. */
+static int graft_ask_corked(struct graft_socket *gs, struct sock *sk)
+{
+	struct graft_addr dst;
+
+	graft_corked_for(&dst, sk);
+	if (!dst.family)
+		return 0;
+	if (gs->looped)
+		return graft_held_peer(gs, sk, &dst) ? 0 : -EACCES;
+	return min(graft_police_send(gs, sk, &dst, NULL, 0), 0);
+}
+
+/* Whatever else is sent, or is not, is sent along with it. */
+static int graft_ask_waiting(struct graft_socket *gs, struct sock *sk)
+{
+	return likely(!graft_is_corked(sk)) ? 0 : graft_ask_corked(gs, sk);
+}
+
+/* The end of a splice would bind a revoked socket to a port again. */
+static void graft_grafted_splice_eof(struct socket *sock)
+{
+	struct graft_socket *gs = graft_socket_of(sock);
+
+	if (!READ_ONCE(gs->revoked) && gs->native->splice_eof &&
+	    !graft_ask_waiting(gs, sock->sk))
+		gs->native->splice_eof(sock);
+}
+
 static int __graft_dgram_sendmsg(struct graft_socket *gs, struct socket *sock,
 				 struct msghdr *msg, size_t size)
 {
@@ -498,6 +544,9 @@ static int __graft_dgram_sendmsg(struct graft_socket *gs, struct socket *sock,
 		return -EACCES;
 	if (unlikely(graft_is_steered(gs, sk)))
 		return graft_deny_steered(gs, sk);
+	err = graft_ask_waiting(gs, sk);
+	if (err)
+		return err;
 	if (msg->msg_controllen) {
 		err = graft_cmsg_check(gs, sk, msg);
 		if (err)
@@ -547,7 +596,9 @@ static int graft_grafted_dgram_sendmsg(struct socket *sock, struct msghdr *msg,
 	struct graft_socket *gs = graft_socket_of(sock);
 
 	if (likely(!msg->msg_controllen && !READ_ONCE(gs->revoked) &&
-		   !gs->ifindex && !graft_is_steered(gs, sock->sk) &&
+		   !(gs->ifindex | READ_ONCE(sock->sk->sk_bound_dev_if)) &&
+		   !graft_is_corked(sock->sk) &&
+		   !graft_is_steered(gs, sock->sk) &&
 		   (msg->msg_name ?
 			    graft_police_again(gs, sock->sk, msg->msg_name,
 					       msg->msg_namelen, false) :
@@ -596,7 +647,8 @@ static int graft_grafted_setsockopt(struct socket *sock, int level, int optname,
 		return sock_setsockopt(sock, level, optname, optval, optlen);
 	/* what is uncorked goes to the peer */
 	if (level == SOL_UDP && optname == UDP_CORK &&
-	    gs->protocol == GRAFT_PROTO_UDP && graft_ask_peer(gs, sock->sk))
+	    gs->protocol == GRAFT_PROTO_UDP &&
+	    (graft_ask_waiting(gs, sock->sk) || graft_ask_peer(gs, sock->sk)))
 		return -EACCES;
 	return gs->native->setsockopt(sock, level, optname, optval, optlen);
 }

@@ -22,7 +22,7 @@ static DEFINE_HASHTABLE(graft_held_by_target, 12);
  * By the bucket of that table: how often a port ended that it holds, or came to
  * receive less. Read without the lock, by those who were allowed to reach one.
  */
-static u32 graft_held_ends[1 << 12];
+static unsigned long graft_held_ends[1 << 12];
 static DEFINE_HASHTABLE(graft_held_by_asker, 12);
 
 static u32 graft_held_key(const void *who, u8 protocol, u16 port)
@@ -31,7 +31,8 @@ static u32 graft_held_key(const void *who, u8 protocol, u16 port)
 	return (u32)(unsigned long)who ^ ((u32)port << 2 | protocol);
 }
 
-static u32 *graft_held_ends_of(const struct net *target, u8 protocol, u16 port)
+static unsigned long *graft_held_ends_of(const struct net *target, u8 protocol,
+					 u16 port)
 {
 	u32 key = graft_held_key(target, protocol, port);
 
@@ -60,8 +61,8 @@ struct graft_rest graft_held_rest(const struct net *target, u8 protocol,
 
 static void graft_held_end(const struct graft_socket *gs)
 {
-	u32 *ends = graft_held_ends_of(sock_net(gs->sock->sk), gs->protocol,
-				       gs->held_port);
+	unsigned long *ends = graft_held_ends_of(sock_net(gs->sock->sk),
+						 gs->protocol, gs->held_port);
 
 	lockdep_assert_held(&graft_held_lock);
 	WRITE_ONCE(*ends, *ends + 1);
@@ -69,7 +70,7 @@ static void graft_held_end(const struct graft_socket *gs)
 
 static void graft_held_hash(struct graft_socket *gs, u16 port)
 {
-	gs->held_port = port;
+	WRITE_ONCE(gs->held_port, port);
 	hash_add(graft_held_by_target, &gs->held,
 		 graft_held_key(sock_net(gs->sock->sk), gs->protocol, port));
 }
@@ -87,7 +88,9 @@ void graft_held_add(struct graft_socket *gs)
 	if (!gs->asked.port)
 		gs->asked.port = port;
 	spin_lock(&graft_held_lock);
-	graft_held_hash(gs, port);
+	/* a send of another thread's may have been first, see graft_held_client() */
+	if (likely(hlist_unhashed(&gs->held)))
+		graft_held_hash(gs, port);
 	if (!gs->looped)
 		hash_add(graft_held_by_asker, &gs->held_own,
 			 graft_held_key(gs->table, gs->protocol,
@@ -95,19 +98,40 @@ void graft_held_add(struct graft_socket *gs)
 	spin_unlock(&graft_held_lock);
 }
 
-/* The port that a datagram socket is going to get anyway; 0 where there is none. */
-static u16 graft_held_port(struct sock *sk)
+/*
+ * The port that a datagram socket has, or is going to get anyway; 0 where it has
+ * none, or one that others may share.
+ */
+static u16 graft_held_port(const struct graft_socket *gs, struct sock *sk)
 {
-	u16 port = READ_ONCE(inet_sk(sk)->inet_num);
+	u16 port = 0;
 
-	if (port)
-		return port;
 	lock_sock(sk);
-	if (!inet_sk(sk)->inet_num && !sk->sk_prot->get_port(sk, 0))
-		inet_sk(sk)->inet_sport = htons(inet_sk(sk)->inet_num);
-	port = inet_sk(sk)->inet_num;
+	if (READ_ONCE(gs->revoked))
+		goto out; /* it is not to be bound again */
+	if (!inet_sk(sk)->inet_num) {
+		/* 6.1: set since the graft, unseen */
+		sk->sk_reuse = SK_NO_REUSE;
+		sk->sk_reuseport = 0;
+		if (!sk->sk_prot->get_port(sk, 0))
+			inet_sk(sk)->inet_sport = htons(inet_sk(sk)->inet_num);
+	}
+	if (!sk->sk_reuse && !sk->sk_reuseport)
+		port = inet_sk(sk)->inet_num;
+out:
 	release_sock(sk);
 	return port;
+}
+
+/* The socket has a port of another number by now, or none; its entry is in place. */
+static void graft_held_rehash(struct graft_socket *gs, u16 port)
+{
+	if (port == gs->held_port)
+		return;
+	graft_held_end(gs);
+	hash_del(&gs->held);
+	if (port)
+		graft_held_hash(gs, port);
 }
 
 /**
@@ -125,44 +149,48 @@ bool graft_held_client(struct graft_socket *gs)
 	u16 port;
 
 	if (gs->protocol != GRAFT_PROTO_UDP ||
-	    !hlist_unhashed_lockless(&gs->held))
+	    (!hlist_unhashed_lockless(&gs->held) &&
+	     READ_ONCE(gs->held_port) == READ_ONCE(inet_sk(sk)->inet_num)))
 		return true;
-	port = graft_held_port(sk);
+	port = graft_held_port(gs, sk);
 	if (!port)
 		return false;
 	spin_lock(&graft_held_lock);
 	if (hlist_unhashed(&gs->held))
 		graft_held_hash(gs, port);
+	else
+		graft_held_rehash(gs, port);
 	spin_unlock(&graft_held_lock);
 	return true;
 }
 
-/* The socket connected or disconnected, and may receive less, at another port. */
+/*
+ * Before a datagram socket connects or disconnects, after which it may receive
+ * less, or have given its port back: what others were allowed by is over, and no
+ * answer is remembered until graft_held_moved().
+ */
+void graft_held_move(struct graft_socket *gs)
+{
+	spin_lock(&graft_held_lock);
+	gs->moving++;
+	if (!hlist_unhashed(&gs->held))
+		graft_held_end(gs);
+	spin_unlock(&graft_held_lock);
+}
+
 void graft_held_moved(struct graft_socket *gs)
 {
-	u16 port;
-
-	if (gs->protocol != GRAFT_PROTO_UDP ||
-	    hlist_unhashed_lockless(&gs->held))
-		return;
 	spin_lock(&graft_held_lock);
-	if (!hlist_unhashed(&gs->held)) {
-		graft_held_end(gs);
-		port = READ_ONCE(inet_sk(gs->sock->sk)->inet_num);
-		if (port != gs->held_port) {
-			hash_del(&gs->held);
-			if (port)
-				graft_held_hash(gs, port);
-		}
-	}
+	gs->moving--;
+	if (!hlist_unhashed(&gs->held))
+		graft_held_rehash(gs,
+				  READ_ONCE(inet_sk(gs->sock->sk)->inet_num));
 	spin_unlock(&graft_held_lock);
 }
 
 /* The socket's grant was withdrawn. */
 void graft_held_revoked(struct graft_socket *gs)
 {
-	if (hlist_unhashed_lockless(&gs->held))
-		return;
 	spin_lock(&graft_held_lock);
 	if (!hlist_unhashed(&gs->held))
 		graft_held_end(gs);
@@ -193,6 +221,11 @@ static bool graft_holds(const struct graft_socket *gs, const struct sock *sk)
 		READ_ONCE(sk->sk_state) == TCP_LISTEN);
 }
 
+static enum graft_hold graft_hold_of(const struct graft_socket *gs)
+{
+	return gs->moving ? GRAFT_HOLD_MOVING : GRAFT_HOLD_STEADY;
+}
+
 /* Whether a socket bound to @bound receives what is sent to @dst. */
 static bool graft_held_receives(const struct sock *sk,
 				const struct graft_addr *bound,
@@ -211,13 +244,16 @@ static bool graft_held_receives(const struct sock *sk,
  * @target: the target namespace
  * @protocol: one bit of GRAFT_PROTO_*
  * @dst: address and port; a loopback address needs a socket bound to it
+ * @ifindex: the device that leads there, or 0; one that is bound to another
+ *	leaves the port to others
  */
-bool graft_held_target(const struct net *target, u8 protocol,
-		       const struct graft_addr *dst)
+enum graft_hold graft_held_target(const struct net *target, u8 protocol,
+				  const struct graft_addr *dst, int ifindex)
 {
+	enum graft_hold held = GRAFT_HOLD_NONE;
 	struct graft_addr bound;
 	struct graft_socket *gs;
-	bool held = false;
+	int device;
 
 	spin_lock(&graft_held_lock);
 	hash_for_each_possible(graft_held_by_target, gs, held,
@@ -231,9 +267,13 @@ bool graft_held_target(const struct net *target, u8 protocol,
 		if (bound.port != dst->port ||
 		    (graft_addr_is_any(&bound) && graft_addr_is_loopback(dst)))
 			continue;
-		held = graft_held_receives(sk, &bound, dst);
-		if (held)
+		device = READ_ONCE(sk->sk_bound_dev_if);
+		if (device && device != ifindex)
+			continue;
+		if (graft_held_receives(sk, &bound, dst)) {
+			held = graft_hold_of(gs);
 			break;
+		}
 	}
 	spin_unlock(&graft_held_lock);
 	return held;
@@ -279,12 +319,13 @@ bool graft_held_lingers(const struct sock *sk)
  * @sk: its sock
  * @peer: where it is connected to
  */
-bool graft_held_peer(const struct graft_socket *gs, const struct sock *sk,
-		     const struct graft_addr *peer)
+enum graft_hold graft_held_peer(const struct graft_socket *gs,
+				const struct sock *sk,
+				const struct graft_addr *peer)
 {
+	enum graft_hold held = GRAFT_HOLD_NONE;
 	struct graft_addr bound;
 	struct graft_socket *other;
-	bool held = false;
 
 	spin_lock(&graft_held_lock);
 	hash_for_each_possible(graft_held_by_target, other, held,
@@ -297,10 +338,11 @@ bool graft_held_peer(const struct graft_socket *gs, const struct sock *sk,
 		    sock_net(at) != sock_net(sk) || !graft_holds(other, at))
 			continue;
 		graft_addr_local(&bound, at);
-		held = bound.port == peer->port &&
-		       graft_held_receives(at, &bound, peer);
-		if (held)
+		if (bound.port == peer->port &&
+		    graft_held_receives(at, &bound, peer)) {
+			held = graft_hold_of(other);
 			break;
+		}
 	}
 	spin_unlock(&graft_held_lock);
 	return held;

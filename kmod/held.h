@@ -4,18 +4,27 @@
 
 #include "state.h"
 
+/* Whether a port is held; as an answer, whether it may be remembered. */
+enum graft_hold {
+	GRAFT_HOLD_NONE,
+	GRAFT_HOLD_STEADY,	/* until graft_held_rest() says otherwise */
+	GRAFT_HOLD_MOVING,	/* at this moment */
+};
+
 void graft_held_add(struct graft_socket *gs);
 bool graft_held_client(struct graft_socket *gs);
+void graft_held_move(struct graft_socket *gs);
 void graft_held_moved(struct graft_socket *gs);
 void graft_held_revoked(struct graft_socket *gs);
 void graft_held_remove(struct graft_socket *gs);
 struct graft_rest graft_held_rest(const struct net *target, u8 protocol,
 				  u16 port);
-bool graft_held_target(const struct net *target, u8 protocol,
-		       const struct graft_addr *dst);
+enum graft_hold graft_held_target(const struct net *target, u8 protocol,
+				  const struct graft_addr *dst, int ifindex);
 bool graft_held_lingers(const struct sock *sk);
-bool graft_held_peer(const struct graft_socket *gs, const struct sock *sk,
-		     const struct graft_addr *peer);
+enum graft_hold graft_held_peer(const struct graft_socket *gs,
+				const struct sock *sk,
+				const struct graft_addr *peer);
 bool graft_held_beside(const struct sock *sk, u8 protocol,
 		       const struct graft_addr *a,
 		       const struct graft_endpoint *ep);

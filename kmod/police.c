@@ -127,12 +127,13 @@ static enum graft_reach graft_reach_v6(const struct graft_path *path,
  * @dst: the destination
  * @why: the refusal, where one is returned
  *
- * Return: 0; 1 where it is allowed because an endpoint holds the destination's
- * port, see graft_held_rest(); or -EACCES.
+ * Return: 0; an enum graft_hold where it is allowed because an endpoint holds the
+ * destination's port, see graft_held_rest(); or -EACCES.
  */
 int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
 		      const struct graft_addr *dst, struct graft_why *why)
 {
+	enum graft_hold hold = GRAFT_HOLD_NONE;
 	enum graft_reach reach;
 	bool local;
 
@@ -147,10 +148,10 @@ int graft_police_path(const struct graft_path *path, enum graft_acl_use use,
 					 graft_reach_v6(path, dst);
 	if (reach == GRAFT_REACH_REMOTE)
 		return 0;
-	if (reach == GRAFT_REACH_OWN &&
-	    graft_held_target(path->target, path->protocol, dst))
-		return 1;
-	return graft_refuse(why, GRAFT_REASON_LOCAL, -EACCES,
+	if (reach == GRAFT_REACH_OWN)
+		hold = graft_held_target(path->target, path->protocol, dst,
+					 path->ifindex);
+	return hold ?: graft_refuse(why, GRAFT_REASON_LOCAL, -EACCES,
 			    "the destination is the target's own, and no ACL rule says local");
 }
 
@@ -240,7 +241,8 @@ void graft_police_forget(struct graft_socket *gs)
  * @name: the same as the program gave it, to be remembered; or NULL
  * @len: its length
  *
- * Return: 0; 1 as in graft_police_path(); or -EACCES, which is reported.
+ * Return: 0; an enum graft_hold as in graft_police_path(); or -EACCES, which is
+ * reported.
  */
 int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		      const struct graft_addr *dst, const void *name, int len)
@@ -276,7 +278,7 @@ int graft_police_send(struct graft_socket *gs, struct sock *sk,
 		goto denied;
 	if (!err)
 		now.rest.ends = NULL;
-	else if (!graft_held_client(gs))
+	else if (!graft_held_client(gs) || err == GRAFT_HOLD_MOVING)
 		return err;
 	if (len > 0 && len <= (int)sizeof(now.name)) {
 		memcpy(&now.name, name, len);
@@ -322,8 +324,9 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 		; /* disconnected meanwhile */
 	else if (!gs->looped)
 		err = graft_police_path(&path, graft_use(gs, sk), &peer, &why);
-	else if (!graft_held_peer(gs, sk, &peer))
-		err = graft_refuse(&why, GRAFT_REASON_LOCAL, -EACCES,
+	else
+		err = graft_held_peer(gs, sk, &peer) ?:
+		      graft_refuse(&why, GRAFT_REASON_LOCAL, -EACCES,
 				   "the server of the socket's own namespace is gone");
 	put_cred(cred);
 	if (err < 0) {
@@ -331,9 +334,9 @@ int graft_police_peer(struct graft_socket *gs, struct sock *sk)
 			    NULL, GRAFT_VERB_CONNECT, &peer);
 		return err;
 	}
-	if (!gs->looped && !err)
+	if (!err)
 		now.rest.ends = NULL;
-	else if (!graft_held_client(gs))
+	else if (!graft_held_client(gs) || err == GRAFT_HOLD_MOVING)
 		return 0;
 	spin_lock(&gs->allowed_lock);
 	gs->asked_peer = now;

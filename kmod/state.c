@@ -62,6 +62,7 @@ struct graft_socket *graft_socket_alloc(struct graft_table *t)
 	gs->lingers = false;
 	gs->revoked = false;
 	gs->asked.port = 0;
+	gs->moving = 0;
 	INIT_HLIST_NODE(&gs->held);
 	INIT_HLIST_NODE(&gs->held_own);
 	gs->allowed.len = 0;
@@ -339,7 +340,7 @@ static void graft_socket_mark(const struct graft_socket *gs)
 	if (gs->protocol != GRAFT_PROTO_TCP)
 		return;
 	/* nobody takes a closed one over, and it was seen to be nobody's */
-	if (likely(READ_ONCE(sk->sk_state) == TCP_CLOSE && !sk->sk_user_data)) {
+	if (likely(inet_sk_state_load(sk) == TCP_CLOSE && !sk->sk_user_data)) {
 		__rcu_assign_sk_user_data_with_flags(sk, &graft_socket_owner,
 						     SK_USER_DATA_NOCOPY);
 		return;

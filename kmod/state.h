@@ -16,13 +16,15 @@
  * @was: that number before the answer was found
  */
 struct graft_rest {
-	const u32	*ends;
-	u32		was;
+	const unsigned long	*ends;
+	unsigned long		was;
 };
 
 static inline bool graft_rests(const struct graft_rest *rest)
 {
-	return !rest->ends || READ_ONCE(*rest->ends) == rest->was;
+	const unsigned long *ends = READ_ONCE(rest->ends);
+
+	return !ends || READ_ONCE(*ends) == rest->was;
 }
 
 /**
@@ -96,6 +98,7 @@ struct graft_asked_peer {
  * @asked: the address and port that the program asked for at bind
  * @held: in the table of held ports by target port
  * @held_port: that port
+ * @moving: calls that may give it back or make it receive less, under way
  * @held_own: in the table of held ports by the port asked for
  * @device_sem: keeps the device of a datagram socket, where its endpoint has
  *	one, from being forgotten between a check and the send
@@ -140,6 +143,7 @@ struct graft_socket {
 	struct graft_addr	asked;
 	struct hlist_node	held;
 	u16			held_port;
+	unsigned int		moving;
 	struct hlist_node	held_own;
 	struct rw_semaphore	device_sem;
 	spinlock_t		allowed_lock;

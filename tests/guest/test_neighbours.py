@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two containers of one host talk by datagrams, each through its endpoint, and to nobody of the host's."""
 
+import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EACCES
-from socket import SOCK_DGRAM
+from socket import IPPROTO_UDP, SOCK_DGRAM
 
 import pytest
 
 from box import Box
+from door1 import bind_name
 from expect import Sentinel, fails, receive
 from grant import V4, V6, Family
 from kernelcalls import disconnect
 from tables import egress, ingress
+from uapi import U
+from world import HOST4
 
 _PORT = 5300
 _TIMES = 3
+_RACES = 200
+_UDP_CORK = 1
 
 
 @dataclass
@@ -129,6 +136,81 @@ def test_the_client_gives_its_port_back(talk: Talk) -> None:
         talk.client.connect((talk.family.host, _PORT))
     talk.exchange()
     assert talk.place == talk.client.getsockname()[:2]
+
+
+def push(sock: socket.socket) -> None:
+    """Let go what was corked, by the option and by a datagram that names nobody."""
+    with fails(EACCES):
+        sock.setsockopt(IPPROTO_UDP, _UDP_CORK, 0)
+    with fails(EACCES):
+        sock.send(b"more")
+
+
+@pytest.mark.parametrize("way", ["addressed", "door1"], indirect=True)
+@pytest.mark.parametrize("then", ["", "disconnected"])
+def test_what_was_corked_for_the_server_is_nobody_elses(talk: Talk, then: str) -> None:
+    """Addressed while the server was there, it waits; a disconnect does not drop it."""
+    if then:
+        talk.client.connect((talk.family.host, _PORT))
+    talk.client.setsockopt(IPPROTO_UDP, _UDP_CORK, 1)
+    talk.client.sendto(b"corked", (talk.family.host, _PORT))
+    if then:
+        disconnect(talk.client.fileno())
+    talk.server.close()
+    address, port = talk.family.host, _PORT
+    daemon = Sentinel(talk.box.world.host, port, address)
+    try:
+        push(talk.client)
+        daemon.check(talk.box.world.peer, address)
+    finally:
+        daemon.tcp.close()
+        daemon.udp.close()
+
+
+def test_what_was_corked_arrives(talk: Talk) -> None:
+    talk.client.setsockopt(IPPROTO_UDP, _UDP_CORK, 1)
+    for _ in range(2):
+        talk.ask()
+    talk.client.setsockopt(IPPROTO_UDP, _UDP_CORK, 0)
+    assert receive(talk.server) == b"askask"
+
+
+@pytest.mark.parametrize("talk", [V4], indirect=True, ids=["v4"])
+@pytest.mark.parametrize("way", ["door1"], indirect=True)
+def test_a_send_before_the_bind_is_done(talk: Talk) -> None:
+    """Both enter the socket among those that hold a port; it is there once, and goes whole."""
+    for _ in range(_RACES):
+        sock = talk.box.ns.open_socket(U.AF_GRAFT, SOCK_DGRAM, 0)
+        again = socket.socket(socket.AF_INET, SOCK_DGRAM, fileno=sock.detach())
+        bound = threading.Event()
+
+        def send_until_bound(to: socket.socket = again, over: threading.Event = bound) -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    to.sendto(b"ask", (talk.family.host, _PORT))
+
+        thread = threading.Thread(target=send_until_bound)
+        thread.start()
+        bind_name(again, "client")
+        place = again.getsockname()
+        bound.set()
+        thread.join()
+        talk.server.sendto(b"x", place)
+        again.close()
+        with fails(EACCES):
+            talk.server.sendto(b"x", place)
+
+
+@pytest.mark.parametrize("talk", [V4], indirect=True, ids=["v4"])
+@pytest.mark.parametrize("way", ["addressed"], indirect=True)
+def test_a_server_bound_to_a_device_leaves_its_port_to_others(talk: Talk, other: Box) -> None:
+    """A program of the host's may have that port of another device, so nobody reaches it but by that device."""
+    other.endpoint("lan", HOST4, port=_PORT + 1, device="lan")
+    other.rules(ingress("server", port=_PORT), ingress("lan", port=_PORT + 1))
+    server = other.udp(HOST4)
+    server.bind(("0.0.0.0", _PORT + 1))
+    with fails(EACCES):
+        talk.client.sendto(b"x", (HOST4, _PORT + 1))
 
 
 def test_another_client_is_not_reached(talk: Talk) -> None:
