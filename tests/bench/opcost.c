@@ -411,7 +411,8 @@ static void connect_and_close(const struct operation *operation, struct path *pa
 		if (!receive_all(fd, operation->back))
 			errx(1, "%s: the serving end failed", path->name);
 	}
-	reset_at_close(fd);
+	if (operation->type == SOCK_STREAM)
+		reset_at_close(fd);
 	close(fd);
 }
 
