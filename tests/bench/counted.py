@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -20,20 +21,44 @@ def measure(plan: str, folder: Path, timeout: float) -> list[Counted]:
 
     Raises BenchError.
     """
+    return _measure(plan, PLANS[plan], folder, timeout)
+
+
+def measure_again(plan: str, doubtful: Iterable[Counted], folder: Path, timeout: float) -> list[Counted]:
+    """Count the operations of ``doubtful``, which are of ``plan``, in another guest; as measure()."""
+    wanted = {(one.comparison, one.operation) for one in doubtful}
+    chosen = []
+    for comparison in PLANS[plan]:
+        operations = tuple(each for each in comparison.operations if (comparison.name, each) in wanted)
+        if operations:
+            chosen.append(replace(comparison, operations=operations, of=""))
+    return _measure(plan, chosen, folder, timeout)
+
+
+def joined(first: Counted, second: Counted) -> Counted:
+    """Return one figure of both's rounds."""
+    counts, bases = first.rounds + second.rounds, first.bases + second.bases
+    ratio = median(count / base for count, base in zip(counts, bases, strict=True))
+    return replace(first, ratio=ratio, rounds=counts, bases=bases)
+
+
+def _measure(plan: str, comparisons: Sequence[Comparison], folder: Path, timeout: float) -> list[Counted]:
     folder.mkdir(parents=True, exist_ok=True)
     batches = folder / "batches.jsonl"
     batches.unlink(missing_ok=True)
-    status = Guest(icount=True, timeout=timeout).run(command(plan, f"/mnt/share/{batches.name}"), share=folder)
+    words = command(plan, f"/mnt/share/{batches.name}")
+    words += [f"{one.name}:{each}" for one in comparisons for each in one.operations if comparisons != PLANS[plan]]
+    status = Guest(icount=True, timeout=timeout).run(words, share=folder)
     if status:
         raise BenchError(f"instructions were not counted: {meaning(status)}")
     try:
-        return figures(PLANS[plan], batches.read_text().splitlines())
+        return figures(comparisons, batches.read_text().splitlines())
     except ValueError as error:
         raise BenchError(f"instructions were not counted: {error}") from error
 
 
 def command(plan: str, file: str) -> list[str]:
-    """Return the command that counts in the guest."""
+    """Return the command that counts in the guest; the operations that are wanted may follow, not to count all."""
     return ["python3", "-m", "bench.inside", plan, file]
 
 
@@ -59,6 +84,6 @@ def figures(comparisons: Iterable[Comparison], lines: Iterable[str]) -> list[Cou
                     raise ValueError(f"{operation} on {path} was not measured in each of {comparison.rounds} rounds")
                 ratio = median(rounds[number] / base[number] for number in wanted)
                 bound = limit(operation, path, comparison.paths[0])
-                counts = tuple(rounds[number] for number in wanted)
-                found.append(Counted(comparison.name, operation, path, ratio, bound, counts))
+                counts, bases = (tuple(of[number] for number in wanted) for of in (rounds, base))
+                found.append(Counted(comparison.name, operation, path, ratio, bound, counts, bases))
     return found

@@ -55,11 +55,14 @@ def tolerance(operation: str) -> float:
 
 def faults(found: Sequence[Counted], recorded: Recorded) -> list[str]:
     """Return a sentence for each ratio that is above its limit, above what was recorded, or not recorded."""
-    return [sentence for one in found if one.limit for sentence in _faults(one, recorded)]
+    return [sentence for one in found for sentence in faults_of(one, recorded)]
 
 
-def _faults(one: Counted, recorded: Recorded) -> list[str]:
+def faults_of(one: Counted, recorded: Recorded) -> list[str]:
+    """Return the same of one figure, which has no fault where it has no limit."""
     what = f"{one.operation} on {one.path} ({one.comparison})"
+    if not one.limit:
+        return []
     if not one.passed:
         return [one.sentence()]
     was = recorded.ratios.get(one.comparison, {}).get(one.operation, {}).get(one.path)

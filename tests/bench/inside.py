@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of the figures that runs in the lab guest: makes the machines and their tables, runs opcost.
 
-    python3 -m bench.inside PLAN FILE
+    python3 -m bench.inside PLAN FILE [COMPARISON:OPERATION]...
 
-FILE receives opcost's lines, each with the name of its comparison.
+FILE receives opcost's lines, each with the name of its comparison. Without operations all of the plan's are measured.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import IO
@@ -28,13 +29,20 @@ _PROGRAMS = Path("/usr/lib/graft/tests")
 
 def main() -> int:
     """Measure the plan that the command line names."""
-    plan, report = sys.argv[1:]
+    plan, report, *wanted = sys.argv[1:]
+    comparisons = [_chosen(one, wanted) for one in PLANS[plan] if wanted or not one.of]
     with open(report, "w", encoding="utf-8", buffering=1) as file:
         for tracked in (True, False):
-            wanted = [one for one in PLANS[plan] if one.tracked == tracked and not one.of]
-            if wanted:
-                _measure(wanted, [ends.NAT_PORT] if tracked else [], file)
+            chosen = [one for one in comparisons if one.tracked == tracked and one.operations]
+            if chosen:
+                _measure(chosen, [ends.NAT_PORT] if tracked else [], file)
     return 0
+
+
+def _chosen(comparison: Comparison, wanted: Sequence[str]) -> Comparison:
+    """Return a comparison of what is wanted of its operations."""
+    chosen = tuple(each for each in comparison.operations if not wanted or f"{comparison.name}:{each}" in wanted)
+    return replace(comparison, operations=chosen)
 
 
 def _measure(comparisons: Sequence[Comparison], forwarded: Sequence[int], report: IO[str]) -> None:

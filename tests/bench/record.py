@@ -37,8 +37,8 @@ class Machine:
 class Counted:
     """Instructions of the whole guest per operation on one path; never a time.
 
-    ``ratio`` is the median over the rounds of the ratios, within a round, to the comparison's first path. ``limit`` is
-    what it may be at most, None where the path is there to compare with.
+    ``ratio`` is the median over the rounds of the ratios, within a round, to the comparison's first path, whose rounds
+    are ``bases``. ``limit`` is what it may be at most, None where the path is there to compare with.
     """
 
     comparison: str
@@ -47,6 +47,7 @@ class Counted:
     ratio: float
     limit: float | None
     rounds: tuple[float, ...]
+    bases: tuple[float, ...]
 
     @property
     def instructions(self) -> float:
@@ -191,7 +192,8 @@ class Report:
     @property
     def limited(self) -> list[Counted | Curve]:
         """What has a limit."""
-        return [one for one in (*self.counted, *self.curves) if one.limit is not None]
+        every: list[Counted | Curve] = [*self.counted, *self.curves]
+        return [one for one in every if one.limit is not None]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as json.dump takes it."""

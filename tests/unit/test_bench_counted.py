@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bench.counted import figures
+from bench.counted import figures, joined
 from bench.ends import PATHS
 from bench.plans import (
     AF_GRAFT6,
@@ -87,6 +87,17 @@ def test_a_comparison_takes_anothers_batches() -> None:
     _, grafts = figures([pair], lines)
     assert grafts.ratio == pytest.approx(101 / 120)
     assert grafts.limit == 1.0
+
+
+def test_figures_counted_twice_are_joined() -> None:
+    first, second = (
+        figures([COMPARISON], batches({HOST: [100.0] * 3, GRAFT: grafted}))[1]
+        for grafted in ([120.0, 101.0, 121.0], [101.0, 102.0, 103.0])
+    )
+    found = joined(first, second)
+    assert found.ratio == pytest.approx(1.025)
+    assert found.rounds == (120, 101, 121, 101, 102, 103)
+    assert (found.limit, found.path) == (1.005, GRAFT)
 
 
 def test_an_end_is_written_as_opcost_reads_it() -> None:

@@ -15,7 +15,7 @@ ROUND_TRIP, BIND = "tcp-round-trip-in", "tcp-bind"
 
 def figure(operation: str, ratio: float, path: str = plans.GRAFT) -> Counted:
     limit = {ROUND_TRIP: 1.005, BIND: 1.15}[operation]
-    return Counted("here", operation, path, ratio, limit if path == plans.GRAFT else None, (100.0,))
+    return Counted("here", operation, path, ratio, limit if path == plans.GRAFT else None, (100.0,), (100.0,))
 
 
 def recorded(operation: str, ratio: float) -> Recorded:

@@ -33,7 +33,7 @@ def timed(key: str, path: str, ratios: tuple[float, ...] = (), **changes: Any) -
 
 def counted(path: str, ratio: float, limit: float | None = None) -> Counted:
     rounds = tuple(1000 * ratio * drift for drift in (1.0, 2.0, 3.0))
-    return Counted("data", "tcp-round-trip-out", path, ratio, limit, rounds)
+    return Counted("data", "tcp-round-trip-out", path, ratio, limit, rounds, rounds)
 
 
 def curve(kind: str, unit: str, limit: float | None = None, last: float = 104.0) -> Curve:
@@ -273,7 +273,10 @@ def test_names_from_a_report_are_escaped(tmp_path: Path) -> None:
         seconds=1.0,
         machine=Machine(evil, 1, evil, evil, evil, evil, evil, changed=True),
         commands={evil: evil},
-        counted=(Counted(evil, evil, evil, 1.0, None, (1.0,)), Counted(evil, evil, evil + "2", 2.0, 1.0, (2.0,))),
+        counted=(
+            Counted(evil, evil, evil, 1.0, None, (1.0,), (1.0,)),
+            Counted(evil, evil, evil + "2", 2.0, 1.0, (2.0,), (1.0,)),
+        ),
         timed=(Timed(evil, evil, evil, evil, True, evil, evil, (1.0,), ()),),
         curves=(replace(curve("counted", evil), key=evil, title=evil, axis=evil, path=evil),),
         amounts=(Amount(evil, evil, 1.0, (1.0,)),),
