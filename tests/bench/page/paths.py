@@ -19,7 +19,10 @@ class Look:
 
 # After Okabe and Ito's palette, moved so that each stands out on white and on black.
 _KNOWN = {
-    "host": (Look("#808080", "o"), "a program in the host's own network namespace"),
+    "host": (
+        Look("#808080", "o"),
+        "a program in the host's own network namespace; a container of --network host is the same",
+    ),
     "loopback": (Look("#5c6670", "h"), "two programs of the host over its loopback"),
     "graft": (Look("#0b7dc4", "D"), "an unmodified program in a container, grafted by the container's rules (door 2)"),
     "af-graft": (
