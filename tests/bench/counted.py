@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,15 @@ from bench.plans import PLANS, Comparison
 from bench.record import Counted
 from driver.lab import Guest, meaning
 
+_BATCHES = "batches.jsonl"
+
 
 def measure(plan: str, folder: Path, timeout: float) -> list[Counted]:
     """Count what ``plan`` says in a guest whose clock counts instructions, in at most ``timeout`` seconds.
 
     Raises BenchError.
     """
-    return _measure(plan, PLANS[plan], folder, timeout)
+    return _measure(plan, folder, timeout)
 
 
 def measure_again(plan: str, doubtful: Iterable[Counted], folder: Path, timeout: float) -> list[Counted]:
@@ -32,7 +35,7 @@ def measure_again(plan: str, doubtful: Iterable[Counted], folder: Path, timeout:
         operations = tuple(each for each in comparison.operations if (comparison.name, each) in wanted)
         if operations:
             chosen.append(replace(comparison, operations=operations, of=""))
-    return _measure(plan, chosen, folder, timeout)
+    return _measure(plan, folder, timeout, chosen)
 
 
 def joined(first: Counted, second: Counted) -> Counted:
@@ -42,19 +45,29 @@ def joined(first: Counted, second: Counted) -> Counted:
     return replace(first, ratio=ratio, rounds=counts, bases=bases)
 
 
-def _measure(plan: str, comparisons: Sequence[Comparison], folder: Path, timeout: float) -> list[Counted]:
+def _measure(plan: str, folder: Path, timeout: float, chosen: Sequence[Comparison] = ()) -> list[Counted]:
+    """Measure all of a plan, or what is ``chosen`` of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    batches = folder / "batches.jsonl"
+    batches = folder / _BATCHES
     batches.unlink(missing_ok=True)
     words = command(plan, f"/mnt/share/{batches.name}")
-    words += [f"{one.name}:{each}" for one in comparisons for each in one.operations if comparisons != PLANS[plan]]
+    words += [f"{one.name}:{each}" for one in chosen for each in one.operations]
     status = Guest(icount=True, timeout=timeout).run(words, share=folder)
     if status:
         raise BenchError(f"instructions were not counted: {meaning(status)}")
     try:
-        return figures(comparisons, batches.read_text().splitlines())
+        return figures(chosen or PLANS[plan], batches.read_text().splitlines())
     except ValueError as error:
         raise BenchError(f"instructions were not counted: {error}") from error
+
+
+def commands(plan: str, folder: Path) -> dict[str, str]:
+    """Return how ``plan`` was counted into ``folder``: the guest's command, and in it each comparison's."""
+    found = {"counted": f"tests/lab/lab run --icount --bare -- {shlex.join(command(plan, 'FILE'))}"}
+    for line in map(json.loads, (folder / _BATCHES).read_text().splitlines()):
+        if "command" in line:
+            found[f"counted, {line['comparison']}"] = line["command"]
+    return found
 
 
 def command(plan: str, file: str) -> list[str]:
@@ -70,6 +83,8 @@ def figures(comparisons: Iterable[Comparison], lines: Iterable[str]) -> list[Cou
     """
     batches: dict[tuple[str, str, str], dict[int, float]] = {}
     for batch in map(json.loads, lines):
+        if "command" in batch:
+            continue
         key = (batch["comparison"], batch["operation"], batch["path"])
         batches.setdefault(key, {})[batch["round"]] = batch["instructions"]
     found = []

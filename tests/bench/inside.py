@@ -9,6 +9,7 @@ FILE receives opcost's lines, each with the name of its comparison. Without oper
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -105,6 +106,7 @@ def _compare(comparison: Comparison, report: IO[str]) -> None:
         words += ["-p", f"{number},near-{number},far-{number}"]
     for operation in comparison.operations:
         words += ["-o", operation]
+    report.write(json.dumps({"comparison": comparison.name, "command": shlex.join(words)}) + "\n")
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:

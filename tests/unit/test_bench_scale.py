@@ -228,6 +228,7 @@ def test_graftd_that_cannot_be_timed_is_missing(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_checkout_without_its_environment_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run, "_PYTHON", CHECKOUT)
     monkeypatch.setattr(run, "_STUBS", CHECKOUT / "build" / "nothing")
     with pytest.raises(ValueError, match="build/nothing is missing, which 'make prepare' makes"):
         run._service(tmp_path)

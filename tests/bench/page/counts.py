@@ -9,6 +9,7 @@ from bench.page.markup import Group, Html, element, folded, join, table
 from bench.page.paths import Paths
 from bench.page.plots import Plot, Plotter
 from bench.page.spread import Spread, between, number
+from bench.plans import described
 from bench.record import Counted
 
 
@@ -44,6 +45,13 @@ def comparison(name: str, found: Sequence[Counted], paths: Paths, plotter: Plott
         )
     )
     return body, plot
+
+
+def operations(found: Sequence[Counted]) -> Html:
+    """Return what each operation is."""
+    names = dict.fromkeys(one.operation for one in found)
+    what = [join((element("dt", name), element("dd", described(name)))) for name in names]
+    return element("details", element("summary", "What the operations are"), element("dl", *what, class_="paths"))
 
 
 def _ratios(counted: Counted, found: Sequence[Counted]) -> Spread:

@@ -151,6 +151,7 @@ def _counts(body: _Body, report: Report, paths: Paths) -> None:
         parts.append(html)
     if parts:
         said = "Counts, no times: all instructions that the guest retired, kernel and programs, for one operation."
+        parts.append(counts.operations(report.counted))
         body.add("instructions", "Instructions per operation", element("p", said, class_="kind"), *parts)
 
 

@@ -21,7 +21,7 @@ class Look:
 _KNOWN = {
     "host": (
         Look("#808080", "o"),
-        "a program in the host's own network namespace; a container of --network host is the same",
+        'a program of the host\'s, as one in a container of --network host is; "bound": one that binds first',
     ),
     "loopback": (Look("#5c6670", "h"), "two programs of the host over its loopback"),
     "graft": (Look("#0b7dc4", "D"), "an unmodified program in a container, grafted by the container's rules (door 2)"),

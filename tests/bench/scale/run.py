@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bench.scale.plans import GROWTHS, MEMORIES, MEMORY
 from bench.scale.results import amounts, counted_curves
 from bench.scale.times import timed_curves
 from driver.lab import BUILD, CHECKOUT, Guest, meaning
+from driver.process import call
 
 Found = tuple[list[Curve], list[Amount], list[Missing], dict[str, str]]
 
@@ -91,7 +91,10 @@ def _amounts(lines: list[str]) -> list[Amount]:
 
 
 def _service(folder: Path) -> tuple[list[str], str]:
-    """Time graftd on this machine. Raises ValueError, with a sentence, where that cannot be done."""
+    """Time graftd on this machine.
+
+    Raises ValueError, with a sentence, where what that needs is missing; BenchError where it fails.
+    """
     for needed in (_PYTHON, _STUBS):
         if not needed.exists():
             raise ValueError(f"{needed.relative_to(CHECKOUT)} is missing, which 'make prepare' makes")
@@ -99,10 +102,9 @@ def _service(folder: Path) -> tuple[list[str], str]:
     file.unlink(missing_ok=True)
     path = os.pathsep.join(str(CHECKOUT / name) for name in _PYTHON_PATH)
     # What is installed is compiled, so what is measured is as well.
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(BUILD / "cache" / "python")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [str(_PYTHON), *_SERVICE, str(file)]
-    status = subprocess.run(command, env=environment, cwd=CHECKOUT, check=False).returncode
+    environment = ["env", "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPATH={path}"]
+    environment.append(f"PYTHONPYCACHEPREFIX={BUILD / 'cache' / 'python'}")
+    status = call([*environment, str(_PYTHON), *_SERVICE, str(file)], cwd=CHECKOUT)
     if status:
-        raise ValueError(f"python -m bench.scale.service exited with status {status}")
+        raise BenchError(f"graftd was not timed: python -m bench.scale.service exited with status {status}")
     return file.read_text().splitlines(), f".venv/bin/python {' '.join(_SERVICE)} FILE"

@@ -105,7 +105,11 @@ class Timing:
                 except ServerError as error:
                     self._failed(measure, path, error)
             for number in range(1, self._plan.rounds + 1):
-                for path, server in list(ready.items()):
+                # Each goes first in turn.
+                order = list(ready)
+                shift = (number - 1) % len(order) if order else 0
+                for path in (*order[shift:], *order[:shift]):
+                    server = ready[path]
                     try:
                         results = _run(measure, path, server)
                     except RunError as error:
