@@ -41,7 +41,7 @@
 #define MAX_OPERATIONS 24
 #define LARGE 65536
 #define WARM_UP_SHARE 8 /* of a batch's steps */
-#define PATIENCE 300 /* seconds of the guest's, for a batch whose answer never comes */
+#define PATIENCE 300	/* seconds of the guest's, for a batch whose answer never comes */
 
 struct address {
 	union {
