@@ -53,7 +53,7 @@ def _measure(comparisons: Sequence[Comparison], forwarded: Sequence[int], report
         stack.enter_context(testbed.Testbed(forwarded))
         _grant(testbed.CONTAINER, ends.GRAFT_PORT)
         _grant(testbed.CONTAINER_TOO, ends.TOO_PORT)
-        if paths & {plans.CROWDED, plans.AF_CROWDED}:
+        if paths.intersection(plans.CROWDS):
             _fill(testbed.CONTAINER, plans.FEW_ENDPOINTS)
             stack.enter_context(_crowd())
         for comparison in comparisons:

@@ -29,7 +29,7 @@ def limit(operation: str, path: str, base: str) -> float | None:
     """Return the limit of an operation's ratio on ``path`` to ``base``; None for a path to compare with."""
     if path in (base, plans.HOST):
         return None
-    if path in (plans.CROWDED, plans.AF_CROWDED):
+    if path in plans.CROWDS:
         return _CROWD
     if path == plans.GRAFTS:
         return _CONTAINERS[base]

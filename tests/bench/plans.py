@@ -15,6 +15,7 @@ GRAFT6 = "graft, IPv6"
 AF_GRAFT6 = "af-graft, IPv6"
 CROWDED = "graft, 100,000 endpoints"
 AF_CROWDED = "af-graft, 100,000 endpoints"
+CROWDS = (CROWDED, AF_CROWDED)
 # Between two containers of one machine, and two programs of the host.
 LOOPBACK = "two host programs"
 BRIDGE = "two containers, bridge"

@@ -47,6 +47,12 @@ def test_what_became_dearer_is_named(operation: str, was: float, now: float, wor
     assert plans.GRAFT in sentence
 
 
+@pytest.mark.parametrize(("now", "fails"), [(1.029, False), (1.034, True)])
+def test_a_large_table_may_cost_by_chance_more_than_it_did(now: float, fails: bool) -> None:
+    one = Counted("here", BIND, plans.CROWDED, now, 1.05, (100.0,), (100.0,))
+    assert bool(faults([one], Recorded("6.12", {"here": {BIND: {plans.CROWDED: 0.984}}}))) is fails
+
+
 def test_what_is_not_recorded_fails() -> None:
     (sentence,) = faults([figure(BIND, 1.0)], recorded(ROUND_TRIP, 1.0))
     assert "no ratio is recorded" in sentence
