@@ -119,6 +119,8 @@ install-tests: $(bench_programs)
 	install -d $(DESTDIR)$(TESTS_DIR)
 	if [ -n "$^" ]; then install $^ $(DESTDIR)$(TESTS_DIR)/; fi
 
+build/tests/bench/hold: tests/guest/nl.h
+
 build/tests/%: tests/%.c
 	mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -Ikmod/uapi $(LDFLAGS) -o $@ $< $(LDLIBS)

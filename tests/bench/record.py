@@ -108,7 +108,7 @@ class Point:
 class Curve:
     """How a cost grows with the size of something.
 
-    ``kind`` is "counted" (instructions), "bytes" or "timed" (seconds or milliseconds, by ``unit``). ``axis`` says what
+    ``kind`` is "counted" (instructions) or "timed" (seconds or milliseconds, by ``unit``). ``axis`` says what
     there are ``size`` of. ``limit`` is what the value at the largest size may be at most relative to that at ``base``,
     the smallest size where that is None.
     """

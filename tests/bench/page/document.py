@@ -163,11 +163,8 @@ def _growth(body: _Body, report: Report, paths: Paths) -> None:
         parts = _curves(body, report, paths, kind)
         if parts:
             body.add(key, title, element("p", said, class_="kind"), *parts)
-    memory = _curves(body, report, paths, growth.BYTES)
     if report.amounts:
-        memory.append(growth.amounts(report.amounts))
-    if memory:
-        body.add("memory", "Kernel memory", *memory)
+        body.add("memory", "Kernel memory", growth.amounts(report.amounts))
 
 
 def _curves(body: _Body, report: Report, paths: Paths, kind: str) -> list[Html]:

@@ -13,8 +13,7 @@ from bench.record import Amount, Curve
 
 COUNTED = "counted"
 TIMED = "timed"
-BYTES = "bytes"
-_KINDS = {COUNTED: "count", TIMED: "time", BYTES: "memory"}
+_KINDS = {COUNTED: "count", TIMED: "time"}
 
 
 def of_kind(found: Iterable[Curve], kind: str) -> dict[str, list[Curve]]:

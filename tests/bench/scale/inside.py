@@ -26,7 +26,6 @@ from bench.scale.programs import GRAFT_PORT, PROGRAMS, Holder, fill
 from driver import testbed
 
 _HOST_PORT = 7001
-_BRIDGED_PORT = 7002
 _PEER = End(testbed.PEER, 0, testbed.PEER_ADDRESS, 7900)
 _DOORS = {HOST: 0, AF_GRAFT: 1, GRAFT: 2}
 _CONTENTS = {plans.ENDPOINTS: "-e", plans.RULES: "-r", plans.ACL: "-a"}
@@ -42,9 +41,8 @@ def main() -> int:
     plan, report = sys.argv[1:]
     with ExitStack() as stack:
         file = stack.enter_context(open(report, "w", encoding="utf-8"))
-        stack.enter_context(testbed.Testbed(forwarded=[_BRIDGED_PORT]))
         # A host that tracks connections pays so much for each that it would hide what grows.
-        testbed.inside(testbed.HOST, "nft", "flush", "ruleset")
+        stack.enter_context(testbed.Testbed(forwarded=[]))
         if plan == MEMORY:
             measure_memory(file)
             return 0
