@@ -140,7 +140,7 @@ PLANS = {
     "gate": (
         *_data(9),
         *_containers(9),
-        *_set_up(30, 90),
+        *_set_up(60, 90),
         Comparison("table", _BINDS, (GRAFT, CROWDED), 30),
         Comparison("table, AF_GRAFT", _BINDS, (AF_GRAFT, AF_CROWDED), 30),
     ),
