@@ -48,7 +48,7 @@ bench: prepare ## the published figures, peers, scale curves: build/bench/index.
 	@$(bench) bench bench
 
 .PHONY: bench-quick
-bench-quick: prepare ## the same in five minutes: fewer figures, fewer rounds
+bench-quick: prepare ## the same in four minutes: fewer figures, fewer rounds
 	@$(bench) bench quick
 
 .PHONY: bench-service

@@ -150,6 +150,7 @@ def _report(command: str, *, quick: bool) -> int:
     _print_counted(figures)
     _print_curves(curves)
     _print_timed(times)
+    print("\nA ratio, or a speed, is the median of the rounds' own, not the quotient of two medians.")
     for one in report.missing:
         print(f"not run: {one.key} on {one.path}: {one.reason}")
     print(f"\nAfter {report.seconds:.0f} s: {_named(_FOLDER / 'report.json')}; the page to read is {_named(pages[0])}.")

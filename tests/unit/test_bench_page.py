@@ -203,7 +203,7 @@ def test_the_head_says_what_where_and_when(drawn: tuple[Path, list[Path], Reader
     ):
         assert word in text[: text.index("1. TCP throughput")], word
     assert "in no commit" not in text
-    assert "All 2 limits hold. 1 measure could not be run." in text
+    assert "All 2 limits hold. Limits are set on instructions; times have none. 1 measure could not be run." in text
 
 
 def test_a_changed_tree_is_said(tmp_path: Path) -> None:

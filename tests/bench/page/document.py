@@ -15,6 +15,7 @@ from bench.page.sections import Measure, sections
 from bench.page.spread import counted
 from bench.record import Missing, Report
 
+_FEW_ROUNDS = 4
 _STYLE = Path(__file__).with_name("style.css")
 _TITLE = "graftd: benchmarks"
 
@@ -107,11 +108,16 @@ def _head(report: Report, paths: Paths) -> list[Html]:
         element("code", machine.commit),
         f"{changed}; the run began {report.began} and took {caveats.duration(report.seconds)}. ",
         "A figure is either a count of instructions, whose ratios are the ones to quote, or a time; no table and no "
-        "plot holds both.",
+        "plot holds both. A ratio is the median of the rounds' own ratios, not the quotient of two medians.",
+        " Three short rounds of times do not even rank paths that lie close." if _is_short(report) else "",
     )
     what = [join((element("dt", name), element("dd", text))) for name, text in paths.described()]
     key = element("details", element("summary", "What the paths are"), element("dl", *what, class_="paths"), open="")
     return [sentences, _verdict(report), key] if what else [sentences, _verdict(report)]
+
+
+def _is_short(report: Report) -> bool:
+    return any(len(one.runs) < _FEW_ROUNDS for one in report.timed)
 
 
 def _verdict(report: Report) -> Html:
@@ -123,6 +129,7 @@ def _verdict(report: Report) -> Html:
         listed = bullets(one.sentence() for one in broken)
         return element("div", paragraph(element("strong", said), lacking), listed, class_="verdict broken")
     said = f"All {counted(len(found), 'limit')} hold." if len(found) > 1 else "The one limit holds."
+    lacking = f" Limits are set on instructions; times have none.{lacking}"
     if not found:
         return element("div", paragraph("No figure of this run has a limit.", lacking), class_="verdict")
     return element("div", paragraph(element("strong", said), lacking), class_="verdict kept")

@@ -24,10 +24,10 @@ _KNOWN = {
         'a program of the host\'s, as one in a container of --network host is; "bound": one that binds first',
     ),
     "loopback": (Look("#5c6670", "h"), "two programs of the host over its loopback"),
-    "graft": (Look("#0b7dc4", "D"), "an unmodified program in a container, grafted by the container's rules (door 2)"),
+    "graft": (Look("#0b7dc4", "D"), "an unmodified program in a container, grafted by the container's rules"),
     "af-graft": (
         Look("#46a9dc", "s"),
-        "a program in a container that opens AF_GRAFT sockets, the published API (door 1)",
+        "a program in a container that opens AF_GRAFT sockets, the published API",
     ),
     "nat": (Look("#d55e00", "^"), "a container behind a veth pair, a bridge and NAT"),
     "bridge": (Look("#d98e04", "v"), "a container behind a veth pair and a bridge, without NAT"),

@@ -32,7 +32,7 @@ def measure(folder: Path, *, quick: bool) -> tuple[list[Timed], list[Missing], d
     if status:
         raise BenchError(f"the programs were not timed: {meaning(status)}")
     timed, missing = read(PLANS[plan], lines.read_text(encoding="utf-8").splitlines())
-    return timed, missing, {"timed": " ".join(command)}
+    return timed, missing, {"timed": f"tests/lab/lab run --bare --cpus 1 -- {' '.join(command)}"}
 
 
 def read(plan: Plan, lines: Iterable[str]) -> tuple[list[Timed], list[Missing]]:
