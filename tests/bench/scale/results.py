@@ -53,5 +53,5 @@ def amounts(memories: Iterable[Memory], lines: Iterable[str]) -> list[Amount]:
         runs = found.get(memory.key, [])
         if len(runs) != MEMORY_RUNS:
             raise ValueError(f"the memory of {memory.title} was measured {len(runs)} times instead of {MEMORY_RUNS}")
-        read.append(Amount(memory.key, f"{memory.title}: bytes of kernel memory", median(runs), tuple(runs)))
+        read.append(Amount(memory.key, memory.title, median(runs), tuple(runs)))
     return read
