@@ -70,7 +70,7 @@ static __always_inline bool graft_same_text(const char *a, const char *b,
 }
 
 static inline int graft_endpoint_cmp(struct rhashtable_compare_arg *arg,
-			      const void *obj)
+				     const void *obj)
 {
 	const struct graft_name *name = arg->key;
 	const struct graft_endpoint *ep = obj;

@@ -108,7 +108,8 @@ static __always_inline int __graft_undecided_bind(struct socket *sock,
 }
 
 static noinline int graft_undecided_bind_waiting(struct socket *sock,
-					struct graft_sockaddr *uaddr, int len)
+						 struct graft_sockaddr *uaddr,
+						 int len)
 {
 	int out;
 

@@ -70,22 +70,20 @@ _FETCHING = Measure(
     serving=False,
     figures=(Figure("tcp-fetching", "TCP throughput, the path receives (iperf3)", "Mbit/s"),),
 )
-_TCP_LATENCY = Measure(
-    tools.latency("tcp"),
-    serving=True,
-    figures=(
-        Figure("tcp-latency-p50", "TCP latency, 64 bytes, median (sockperf)", "us", more_is_better=False),
-        Figure("tcp-latency-p99", "TCP latency, 64 bytes, 99th percentile (sockperf)", "us", more_is_better=False),
-    ),
-)
-_UDP_LATENCY = Measure(
-    tools.latency("udp"),
-    serving=True,
-    figures=(
-        Figure("udp-latency-p50", "UDP latency, 64 bytes, median (sockperf)", "us", more_is_better=False),
-        Figure("udp-latency-p99", "UDP latency, 64 bytes, 99th percentile (sockperf)", "us", more_is_better=False),
-    ),
-)
+
+
+def _latency(protocol: str) -> Measure:
+    """Return the measure of round trips over "tcp" or "udp"."""
+    what = f"{protocol.upper()} latency, 64 bytes"
+    figures = (
+        Figure(f"{protocol}-latency-p50", f"{what}, median (sockperf)", "us", more_is_better=False),
+        Figure(f"{protocol}-latency-p99", f"{what}, 99th percentile (sockperf)", "us", more_is_better=False),
+    )
+    return Measure(tools.latency(protocol), serving=True, figures=figures)
+
+
+_TCP_LATENCY = _latency("tcp")
+_UDP_LATENCY = _latency("udp")
 _PACKETS = Measure(
     tools.udp_packets(),
     serving=True,
