@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"graftd/clients/go/client"
+	"graftd/clients/go/graftv1"
+	"graftd/clients/go/internal/played"
+)
+
+func dial(t *testing.T, graftd *played.Graftd, patience time.Duration) *client.Client {
+	t.Helper()
+	c, err := client.Dial(t.Context(), client.Options{Target: graftd.Target(), Patience: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func apply(ctx context.Context, c *client.Client) error {
+	_, err := c.Namespaces.ApplyNamespace(ctx, &graftv1.ApplyNamespaceRequest{
+		Name:         "namespaces/web",
+		Namespace:    &graftv1.Namespace{},
+		AllowMissing: true,
+	})
+	return err
+}
+
+func failure(t *testing.T, err error) *client.Error {
+	t.Helper()
+	var found *client.Error
+	if !errors.As(err, &found) {
+		t.Fatalf("%v is no client.Error", err)
+	}
+	return found
+}
+
+func TestNobodyListens(t *testing.T) {
+	graftd := played.Start(t)
+	graftd.Down()
+	_, err := client.Dial(t.Context(), client.Options{Target: graftd.Target(), Patience: 300 * time.Millisecond})
+	want := "graftd is not running, nobody listens at " + graftd.Socket + ": systemctl start graftd"
+	if found := failure(t, err); found.Message != want || found.Code != codes.Unavailable || !found.Passing {
+		t.Errorf("got %+v, want %q", found, want)
+	}
+}
+
+func TestThereIsNoSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none.sock")
+	begun := time.Now()
+	_, err := client.Dial(t.Context(), client.Options{Target: "unix:" + path, Patience: time.Minute})
+	want := "graftd cannot be reached, for there is no " + path + ": systemctl start graftd"
+	if found := failure(t, err); found.Message != want {
+		t.Errorf("got %q, want %q", found.Message, want)
+	}
+	if spent := time.Since(begun); spent > 10*time.Second {
+		t.Errorf("it took %v to see that", spent)
+	}
+}
+
+func TestASlowServerIsNotWaitedForForEver(t *testing.T) {
+	graftd := played.Start(t)
+	graftd.Before = func(ctx context.Context, method string, _ proto.Message) error {
+		if method == "ApplyNamespace" {
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	}
+	err := apply(t.Context(), dial(t, graftd, 300*time.Millisecond))
+	found := failure(t, err)
+	if found.Code != codes.DeadlineExceeded || !strings.Contains(found.Message, "did not answer in time") {
+		t.Errorf("got %+v", found)
+	}
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("to gRPC its code is %v", status.Code(err))
+	}
+}
+
+func TestACallerWhoGoesIsNotKept(t *testing.T) {
+	graftd := played.Start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	graftd.Before = func(ctx context.Context, method string, _ proto.Message) error {
+		if method == "ApplyNamespace" {
+			cancel()
+			<-ctx.Done()
+		}
+		return nil
+	}
+	if found := failure(t, apply(ctx, dial(t, graftd, time.Minute))); found.Code != codes.Canceled {
+		t.Errorf("got %+v", found)
+	}
+}
+
+func TestARestartInTheMiddleOfACallIsWaitedForAndTheCallDoneOnce(t *testing.T) {
+	graftd := played.Start(t)
+	var once sync.Once
+	restarted := make(chan struct{})
+	graftd.After = func(method string, _ proto.Message) {
+		if method != "ApplyNamespace" {
+			return
+		}
+		// It is carried out, and the answer is lost.
+		once.Do(func() {
+			go func() {
+				graftd.Down()
+				time.Sleep(300 * time.Millisecond)
+				graftd.Up()
+				close(restarted)
+			}()
+			time.Sleep(100 * time.Millisecond)
+		})
+	}
+	c := dial(t, graftd, 20*time.Second)
+	if err := apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	<-restarted
+	ids := map[string]int{}
+	for _, call := range graftd.Calls() {
+		if request, ok := call.(*graftv1.ApplyNamespaceRequest); ok {
+			ids[request.RequestId]++
+		}
+	}
+	if len(ids) != 1 || ids[""] != 0 {
+		t.Errorf("the repetition was another request: %v", ids)
+	}
+	for _, times := range ids {
+		if times < 2 {
+			t.Errorf("the request came %d times", times)
+		}
+	}
+}
+
+func TestEachCallIsARequestOfItsOwn(t *testing.T) {
+	graftd := played.Start(t)
+	c := dial(t, graftd, time.Minute)
+	request := &graftv1.DeleteNamespaceRequest{Name: "namespaces/web", AllowMissing: true}
+	for range 2 {
+		if _, err := c.Namespaces.DeleteNamespace(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := graftd.Calls()
+	first, second := played.RequestID(calls[1]), played.RequestID(calls[2])
+	if first == "" || first == second {
+		t.Errorf("the ids are %q and %q", first, second)
+	}
+	if request.RequestId != "" {
+		t.Errorf("the caller's request was given the id %q", request.RequestId)
+	}
+	request.RequestId = "4b0b4c3e-6d1c-4a0e-9a52-6c1f2f9e3f10"
+	if _, err := c.Namespaces.DeleteNamespace(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	if last := played.RequestID(graftd.Calls()[3]); last != request.RequestId {
+		t.Errorf("the caller's id became %q", last)
+	}
+}
+
+func TestWhatIsRepeated(t *testing.T) {
+	for _, one := range []struct {
+		code    codes.Code
+		reason  string
+		repeats bool
+	}{
+		{codes.Unavailable, "STARTING", true},
+		{codes.Unavailable, "SHUTTING_DOWN", true},
+		{codes.Unavailable, "STORE_BUSY", true},
+		{codes.ResourceExhausted, "OVERLOADED", true},
+		{codes.Unavailable, "MODULE_NOT_LOADED", false},
+		{codes.Unavailable, "STORE_FULL", false},
+		{codes.PermissionDenied, "POLICY_DENIED", false},
+	} {
+		t.Run(one.reason, func(t *testing.T) {
+			graftd := played.Start(t)
+			tries := 0
+			graftd.Before = func(_ context.Context, method string, _ proto.Message) error {
+				if method != "ApplyNamespace" {
+					return nil
+				}
+				if tries++; tries < 3 {
+					return played.Refusal(one.code, one.reason, "graftd says so")
+				}
+				return nil
+			}
+			err := apply(t.Context(), dial(t, graftd, time.Minute))
+			if one.repeats {
+				if err != nil || tries != 3 {
+					t.Errorf("after %d tries: %v", tries, err)
+				}
+				return
+			}
+			if found := failure(t, err); tries != 1 || found.Reason != one.reason || found.Message != "graftd says so" {
+				t.Errorf("after %d tries: %+v", tries, found)
+			}
+		})
+	}
+}
+
+func TestDetails(t *testing.T) {
+	graftd := played.Start(t)
+	graftd.Before = func(_ context.Context, method string, _ proto.Message) error {
+		if method != "ApplyNamespace" {
+			return nil
+		}
+		return played.Refusal(codes.InvalidArgument, "INVALID_FIELD", "the address is none",
+			&errdetails.BadRequest_FieldViolation{Field: "endpoints.endpoints[0].inet.address", Description: "write 10.0.0.2"})
+	}
+	found := failure(t, apply(t.Context(), dial(t, graftd, time.Minute)))
+	if found.Error() != "the address is none" || found.Reason != "INVALID_FIELD" || found.Code != codes.InvalidArgument {
+		t.Errorf("got %+v", found)
+	}
+	want := client.Field{Path: "endpoints.endpoints[0].inet.address", Description: "write 10.0.0.2"}
+	if len(found.Fields) != 1 || found.Fields[0] != want {
+		t.Errorf("got %+v, want %+v", found.Fields, want)
+	}
+}
+
+func TestAServerWithoutTheCallIsTooOld(t *testing.T) {
+	graftd := played.Start(t)
+	_, err := dial(t, graftd, time.Minute).Node.Freeze(t.Context(), &graftv1.FreezeRequest{})
+	if found := failure(t, err); !strings.HasSuffix(found.Message, "it is older than this client") {
+		t.Errorf("got %q", found.Message)
+	}
+}
+
+func TestAWatchGoesOnWhereItsStreamBroke(t *testing.T) {
+	graftd := played.Start(t)
+	var resumed []int64
+	graftd.Changes = func(
+		request *graftv1.WatchRequest, stream grpc.ServerStreamingServer[graftv1.WatchResponse],
+	) error {
+		resumed = append(resumed, request.GetAfterRevision())
+		next := request.GetAfterRevision() + 1
+		if next == 3 {
+			return played.Refusal(codes.OutOfRange, "REVISION_GONE", "list anew")
+		}
+		part := &graftv1.WatchResponse{Revision: next, Fragment: true, Changes: []*graftv1.Change{{}}}
+		if err := stream.Send(part); err != nil {
+			return err
+		}
+		if len(resumed) == 1 {
+			// In the middle of a revision.
+			return played.Refusal(codes.Unavailable, "SHUTTING_DOWN", "graftd ends")
+		}
+		return stream.Send(&graftv1.WatchResponse{Revision: next, Changes: []*graftv1.Change{{}, {}}})
+	}
+	var told []*graftv1.WatchResponse
+	var end error
+	for answer, err := range dial(t, graftd, time.Minute).Watch(t.Context(), &graftv1.WatchRequest{}) {
+		if err != nil {
+			end = err
+			continue
+		}
+		told = append(told, answer)
+	}
+	if found := failure(t, end); found.Reason != "REVISION_GONE" {
+		t.Errorf("it ended with %+v", found)
+	}
+	if len(told) != 2 || len(told[0].Changes) != 3 || told[1].Revision != 2 {
+		t.Errorf("it told %v", told)
+	}
+	if want := []int64{0, 0, 1, 2}; !slices.Equal(resumed, want) {
+		t.Errorf("it resumed after %v, want %v", resumed, want)
+	}
+}
