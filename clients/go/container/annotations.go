@@ -50,9 +50,8 @@ func FromAnnotations(annotations map[string]string) (table *Table, transparent b
 			return nil, false, err
 		}
 	}
-	if rule := table.dangling(); rule != nil {
-		return nil, false, fmt.Errorf("a rule leads to the endpoint '%s', which there is not: add the annotation %s%s, "+
-			"or name one that there is", rule.Endpoint, AnnotationEndpoint, rule.Endpoint)
+	if err := table.Complete(); err != nil {
+		return nil, false, err
 	}
 	return table, transparent, nil
 }
@@ -78,17 +77,6 @@ func (t *Table) annotate(key, text string, transparent *bool) (err error) {
 	}
 	if err != nil {
 		return fmt.Errorf("annotation %s: %w", key, err)
-	}
-	return nil
-}
-
-// dangling returns a rule whose endpoint the table does not have; nil where there is none.
-func (t *Table) dangling() *graftv1.Rule {
-	for _, rule := range t.rules {
-		named := func(endpoint *graftv1.Endpoint) bool { return endpoint.Name == rule.Endpoint }
-		if rule.Endpoint != "" && !slices.ContainsFunc(t.endpoints, named) {
-			return rule
-		}
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func TestBadAnnotationsAreAnsweredWithASentence(t *testing.T) {
 		},
 		{
 			map[string]string{"graft.endpoint.http": "10.0.0.2:80", "graft.ingress": "*:80=htp"},
-			`a rule leads to the endpoint 'htp', which there is not: add the annotation graft.endpoint.htp, or name one that there is`,
+			`a rule leads to the endpoint 'htp', which there is not: add that endpoint, or name one that there is`,
 		},
 	} {
 		_, _, err := FromAnnotations(test.annotations)

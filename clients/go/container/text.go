@@ -201,3 +201,15 @@ func (t *Table) hasSelector(rule *graftv1.Rule) bool {
 			slices.Equal(other.Protocols, rule.Protocols) && proto.Equal(other.Ports, rule.Ports)
 	})
 }
+
+// Complete tells whether every rule leads to an endpoint of the table: sockets that go to another are refused.
+func (t *Table) Complete() error {
+	for _, rule := range t.rules {
+		named := func(endpoint *graftv1.Endpoint) bool { return endpoint.Name == rule.Endpoint }
+		if rule.Endpoint != "" && !slices.ContainsFunc(t.endpoints, named) {
+			return fmt.Errorf("a rule leads to the endpoint '%s', which there is not: add that endpoint, or name one that "+
+				"there is", rule.Endpoint)
+		}
+	}
+	return nil
+}

@@ -220,7 +220,7 @@ func inet(address string, ports *graftv1.PortRange, protocols ...graftv1.Protoco
 	return &graftv1.Endpoint{Name: "ep", Kind: &graftv1.Endpoint_Inet{Inet: target}}
 }
 
-func unix(name string) *graftv1.Endpoint {
+func abstract(name string) *graftv1.Endpoint {
 	return &graftv1.Endpoint{Name: "ep", Kind: &graftv1.Endpoint_Unix{Unix: &graftv1.UnixTarget{Path: []byte(name)}}}
 }
 
@@ -239,15 +239,15 @@ func TestAnEndpointAsWritten(t *testing.T) {
 		"10.0.0.2:8000-8100/tcp":            inet("10.0.0.2", ports(8000, 8100), tcp),
 		"[2001:DB8::0:2]:443":               inet("2001:db8::2", ports(443, 443)),
 		"[::]:any/udp":                      inet("::", ports(0, 0), udp),
-		"unix:@run/app.sock":                unix("run/app.sock"),
-		"unix:@" + strings.Repeat("x", 107): unix(strings.Repeat("x", 107)),
+		"unix:@run/app.sock":                abstract("run/app.sock"),
+		"unix:@" + strings.Repeat("x", 107): abstract(strings.Repeat("x", 107)),
 		"10.0.0.2:80,mark=7":                with(inet("10.0.0.2", ports(80, 80)), func(e *graftv1.Endpoint) { e.GetInet().Mark = 7 }),
 		"10.0.0.2:80,mark=0xfFffFFff":       with(inet("10.0.0.2", ports(80, 80)), func(e *graftv1.Endpoint) { e.GetInet().Mark = 1<<32 - 1 }),
 		"10.0.0.2:80/tcp, device=eth0.7 , max-sockets=100,target=edge,privileged": with(
 			inet("10.0.0.2", ports(80, 80), tcp), func(e *graftv1.Endpoint) {
 				e.GetInet().Device, e.MaxSockets, e.TargetNamespace, e.Privileged = "eth0.7", 100, "namespaces/edge", true
 			}),
-		"unix:@a,max-sockets=1,target=edge": with(unix("a"), func(e *graftv1.Endpoint) {
+		"unix:@a,max-sockets=1,target=edge": with(abstract("a"), func(e *graftv1.Endpoint) {
 			e.MaxSockets, e.TargetNamespace = 1, "namespaces/edge"
 		}),
 	} {

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"graftd/clients/go/client"
+	"graftd/clients/go/container"
+)
+
+// annotationContainer keeps a container's id in full: the namespace's own id may have no room for it.
+const annotationContainer = "graft.container"
+
+func createRuntime(ctx context.Context, stdin io.Reader) error {
+	s, err := readState(stdin)
+	if err != nil {
+		return err
+	}
+	annotations, err := s.annotations()
+	if err == nil && container.Annotated(annotations) {
+		err = s.graft(ctx, annotations)
+	}
+	if err != nil {
+		return fmt.Errorf("container %s: %w", s.ID, err)
+	}
+	return nil
+}
+
+func (s *state) graft(ctx context.Context, annotations map[string]string) error {
+	table, transparent, err := container.FromAnnotations(annotations)
+	if err != nil {
+		return err
+	}
+	selector, file, err := s.network()
+	if err != nil {
+		return err
+	}
+	// A runtime brings lo up where it makes the namespace, and there alone.
+	if file != "" {
+		if err := container.RaiseLoopback(file); err != nil {
+			return err
+		}
+	}
+	return apply(ctx, container.Container{
+		ID:          container.NamespaceID("oci", s.ID),
+		Selector:    selector,
+		Labels:      map[string]string{container.LabelSource: s.source()},
+		Annotations: map[string]string{annotationContainer: s.ID},
+		Transparent: transparent,
+	}, table)
+}
+
+func apply(ctx context.Context, one container.Container, table *container.Table) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	graftd, err := client.Dial(ctx, client.Options{Patience: startPatience})
+	if err != nil {
+		return err
+	}
+	defer graftd.Close()
+	return explain(container.Apply(ctx, graftd, one, table))
+}
+
+// explain says in a container's terms what graftd refuses in a namespace's.
+func explain(err error) error {
+	var refused *client.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch refused.Reason {
+	case "SELECTOR_TAKEN":
+		return fmt.Errorf("its network namespace has a table already, that of %s: containers of one pod share it, so "+
+			"the annotations graft.* belong on one of them alone, the one that lives longest", refused.Metadata["resource"])
+	case "NOT_OURS":
+		if refused.Metadata["owner"] == "" {
+			return errHostNetwork
+		}
+	}
+	return err
+}
+
+// lateError is one that came when nothing is lost any more.
+type lateError struct{ err error }
+
+func (e *lateError) Error() string { return e.err.Error() }
+
+func poststop(ctx context.Context, stdin io.Reader) error {
+	s, err := readState(stdin)
+	if err != nil {
+		return &lateError{err}
+	}
+	// Where the bundle is gone nobody knows, and to remove nothing is no error.
+	annotations, err := s.annotations()
+	if err == nil && !container.Annotated(annotations) {
+		return nil
+	}
+	return remove(ctx, container.NamespaceID("oci", s.ID))
+}
+
+func remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	graftd, err := client.Dial(ctx, client.Options{Patience: stopPatience})
+	if err == nil {
+		defer graftd.Close()
+		err = container.Remove(ctx, graftd, id)
+	}
+	if err != nil {
+		reason := strings.TrimSuffix(err.Error(), ".")
+		return &lateError{fmt.Errorf("%s; namespaces/%s stays until its network namespace is gone", reason, id)}
+	}
+	return nil
+}
