@@ -16,11 +16,25 @@ import (
 // annotationContainer keeps a container's id in full: the namespace's own id may have no room for it.
 const annotationContainer = "graft.container"
 
-func createRuntime(ctx context.Context, stdin io.Reader) error {
+// ociHook is createRuntime or poststop. A hooks.d file has the same words for every stage: it says hook, and the status
+// tells them apart.
+func ociHook(ctx context.Context, verb string, stdin io.Reader) error {
 	s, err := readState(stdin)
-	if err != nil {
-		return err
+	if err == nil && verb == "hook" {
+		verb, err = s.stage()
 	}
+	switch {
+	case err != nil && verb == "poststop":
+		return &lateError{err}
+	case err != nil:
+		return err
+	case verb == "poststop":
+		return s.poststop(ctx)
+	}
+	return s.createRuntime(ctx)
+}
+
+func (s *state) createRuntime(ctx context.Context) error {
 	annotations, err := s.annotations()
 	if err == nil && container.Annotated(annotations) {
 		err = s.graft(ctx, annotations)
@@ -89,11 +103,7 @@ type lateError struct{ err error }
 
 func (e *lateError) Error() string { return e.err.Error() }
 
-func poststop(ctx context.Context, stdin io.Reader) error {
-	s, err := readState(stdin)
-	if err != nil {
-		return &lateError{err}
-	}
+func (s *state) poststop(ctx context.Context) error {
 	// Where the bundle is gone nobody knows, and to remove nothing is no error.
 	annotations, err := s.annotations()
 	if err == nil && !container.Annotated(annotations) {

@@ -24,7 +24,8 @@ var (
 )
 
 const usage = `Usage:
-  graft-oci-hook createRuntime|poststop          an OCI runtime's hook: the container's state is on stdin
+  graft-oci-hook createRuntime|poststop|hook     an OCI runtime's hook: the container's state is on stdin, and with
+                                                 'hook' its status says which of the two is meant
   graft-oci-hook lxc start-host|post-stop [OPTION]...
   graft-oci-hook cdi [--out FILE]                print the CDI specification, or write it
   graft-oci-hook --help|--version
@@ -79,14 +80,11 @@ func dispatch(ctx context.Context, args []string, stdin io.Reader, stdout io.Wri
 		verb, args = args[0], args[1:]
 	}
 	switch verb {
-	case "createRuntime", "poststop":
+	case "createRuntime", "poststop", "hook":
 		if len(args) > 0 {
 			return fmt.Errorf("%s takes no more words, and there is %q: %w", verb, args[0], errUsage)
 		}
-		if verb == "poststop" {
-			return poststop(ctx, stdin)
-		}
-		return createRuntime(ctx, stdin)
+		return ociHook(ctx, verb, stdin)
 	case "lxc":
 		return lxc(ctx, args)
 	case "cdi":

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -191,11 +192,11 @@ func TestTheNetworkNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	up := func() bool {
-		out, err := exec.Command("nsenter", "--net="+process, "cat", "/proc/net/if_inet6").Output()
+		out, err := exec.Command("nsenter", "--net="+process, "cat", "/proc/net/fib_trie").Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(out) > 0
+		return strings.Contains(string(out), "127.0.0.1")
 	}
 	for _, test := range []struct {
 		path string
@@ -227,6 +228,16 @@ func refusal(code codes.Code, reason, message string, metadata map[string]string
 		panic(err)
 	}
 	return told.Err()
+}
+
+// answer is what graftd says to what a hook wants of it.
+func answer(err error) func(context.Context, string, proto.Message) error {
+	return func(_ context.Context, method string, _ proto.Message) error {
+		if method == "ApplyNamespace" {
+			return err
+		}
+		return nil
+	}
 }
 
 const host = "it is in the host's own network namespace, where there is nothing to graft: give it another, as in " +
@@ -276,7 +287,7 @@ func TestACaseThatCannotBeGraftedIsRefusedWithASentence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			graftd := start(t)
-			graftd.Before = func(context.Context, string, proto.Message) error { return test.answer }
+			graftd.Before = answer(test.answer)
 			told = nil
 			folder := bundle(t, "userdata", test.config)
 			sentence := "container " + id + ": " + strings.ReplaceAll(test.want, "BUNDLE", folder)
@@ -294,18 +305,20 @@ func TestACaseThatCannotBeGraftedIsRefusedWithASentence(t *testing.T) {
 func TestGraftdThatIsDownOrSlow(t *testing.T) {
 	graftd := start(t)
 	stdin := stateOf(t, bundle(t, "userdata", ""), annotations)
-	for name, test := range map[string]struct {
+	slow := func() {
+		graftd.Up()
+		graftd.Before = func(ctx context.Context, _ string, _ proto.Message) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	}
+	for _, test := range []struct {
+		name   string
 		before func()
 		reason string
 	}{
-		"down": {graftd.Down, "systemctl start graftd"},
-		"slow": {func() {
-			graftd.Up()
-			graftd.Before = func(ctx context.Context, _ string, _ proto.Message) error {
-				<-ctx.Done()
-				return ctx.Err()
-			}
-		}, "answer"},
+		{"down", graftd.Down, "systemctl start graftd"},
+		{"slow", slow, "did not answer in time"},
 	} {
 		test.before()
 		for verb, most := range map[string]time.Duration{"createRuntime": startPatience, "poststop": stopPatience} {
@@ -313,19 +326,15 @@ func TestGraftdThatIsDownOrSlow(t *testing.T) {
 			begun := time.Now()
 			got := hook(stdin, verb)
 			if took := time.Since(begun); took > most+500*time.Millisecond {
-				t.Errorf("%s, %s took %v", name, verb, took)
+				t.Errorf("%s, %s took %v", test.name, verb, took)
 			}
 			status := map[string]int{"createRuntime": 1, "poststop": 0}[verb]
 			if got.status != status || !strings.Contains(got.stderr, test.reason) || len(told) != 1 {
-				t.Errorf("%s, %s: %+v, in the log %q", name, verb, got, told)
+				t.Errorf("%s, %s: %+v, in the log %q", test.name, verb, got, told)
 			}
 			if verb == "poststop" && !strings.Contains(got.stderr, "; namespaces/oci-"+id+" stays until its network namespace is gone\n") {
-				t.Errorf("%s: %q", name, got.stderr)
+				t.Errorf("%s: %q", test.name, got.stderr)
 			}
-		}
-		if name == "slow" {
-			graftd.Before = nil
-			graftd.Down()
 		}
 	}
 }
@@ -378,17 +387,79 @@ func TestALongIDIsCutAndKeptInFull(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 4)
 	stdin := strings.ReplaceAll(stateOf(t, bundle(t, "userdata", ""), annotations), `"id":"`+id, `"id":"`+long)
 	hook(stdin, "createRuntime").want(t, 0, "")
-	for _, call := range graftd.Calls() {
-		apply, ok := call.(*graftv1.ApplyNamespaceRequest)
-		if !ok || len(apply.Name) > len("namespaces/")+63 || !strings.HasPrefix(apply.Name, "namespaces/oci-0123456789abcdef") {
-			t.Errorf("%v", call)
-		} else if kept := apply.Namespace.Annotations["graft.container"]; kept != long {
-			t.Errorf("%q", kept)
-		}
+	calls := graftd.Calls()
+	apply, ok := calls[len(calls)-1].(*graftv1.ApplyNamespaceRequest)
+	if !ok || len(apply.Name) > len("namespaces/")+63 || !strings.HasPrefix(apply.Name, "namespaces/oci-0123456789abcdef") {
+		t.Fatalf("%v", calls)
+	}
+	if kept := apply.Namespace.Annotations["graft.container"]; kept != long {
+		t.Errorf("%q", kept)
 	}
 	hook(stdin, "poststop").want(t, 0, "")
 	if graftd.Namespaces() != 0 {
 		t.Error("something stayed behind")
+	}
+}
+
+func TestTheStatusTellsWhichHookItIs(t *testing.T) {
+	graftd := start(t)
+	stdin := stateOf(t, bundle(t, "userdata", ""), annotations)
+	as := func(status string) string { return strings.ReplaceAll(stdin, `"created"`, `"`+status+`"`) }
+	for _, status := range []string{"creating", "created"} {
+		hook(as(status), "hook").want(t, 0, "")
+		if graftd.Namespaces() != 1 {
+			t.Errorf("%s: there is no namespace", status)
+		}
+		hook(as("stopped"), "hook").want(t, 0, "")
+		if graftd.Namespaces() != 0 {
+			t.Errorf("%s: something stayed behind", status)
+		}
+	}
+	hook(as("running"), "hook").want(t, 1, "graft-oci-hook: container "+id+`: the status "running" goes with neither hook: `+
+		"createRuntime has creating or created, poststop has stopped\n")
+}
+
+// The file for hooks.d names what there is, in words that there are.
+func TestHooksD(t *testing.T) {
+	text, err := os.ReadFile("../../../../packaging/oci/graft.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Version string
+		Hook    struct {
+			Path    string
+			Args    []string
+			Timeout int
+		}
+		When   struct{ Annotations map[string]string }
+		Stages []string
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&file); err != nil {
+		t.Fatal(err)
+	}
+	if file.Version != "1.0.0" || file.Hook.Path != hookPath || time.Duration(file.Hook.Timeout)*time.Second <= 10*time.Second {
+		t.Errorf("%+v", file)
+	}
+	for key := range annotations {
+		meant := false
+		for pattern := range file.When.Annotations {
+			meant = meant || regexp.MustCompile(pattern).MatchString(key)
+		}
+		if meant != strings.HasPrefix(key, "graft.") {
+			t.Errorf("%s: %v", key, meant)
+		}
+	}
+	graftd := start(t)
+	stdin := stateOf(t, bundle(t, "userdata", ""), annotations)
+	for i, stage := range file.Stages {
+		status := map[string]string{"createRuntime": "creating", "poststop": "stopped"}[stage]
+		hook(strings.ReplaceAll(stdin, `"created"`, `"`+status+`"`), file.Hook.Args[1:]...).want(t, 0, "")
+		if graftd.Namespaces() != 1-i {
+			t.Errorf("after %s there are %d namespaces", stage, graftd.Namespaces())
+		}
 	}
 }
 
@@ -440,9 +511,7 @@ func TestLXC(t *testing.T) {
 			t.Error("something stayed behind")
 		}
 	}
-	graftd.Before = func(context.Context, string, proto.Message) error {
-		return refusal(codes.FailedPrecondition, "NOT_OURS", "it is graftd's own", nil)
-	}
+	graftd.Before = answer(refusal(codes.FailedPrecondition, "NOT_OURS", "it is graftd's own", nil))
 	hook("", words...).want(t, 1, "graft-oci-hook: container web: "+host+"\n")
 	hook("", "lxc", "start-host", "--egress=*=out").want(t, 1, "graft-oci-hook: lxc start-host: a rule leads to the endpoint "+
 		"'out', which there is not: add that endpoint, or name one that there is\n")

@@ -24,6 +24,7 @@ const documentMost = 16 << 20
 // was needed.
 type state struct {
 	ID          string            `json:"id"`
+	Status      string            `json:"status"`
 	PID         int               `json:"pid"`
 	Bundle      string            `json:"bundle"`
 	Annotations map[string]string `json:"annotations"`
@@ -51,6 +52,18 @@ func readState(in io.Reader) (*state, error) {
 		return nil, errors.New("stdin is not the state that a runtime gives its hooks: it has no 'id'")
 	}
 	return &s, nil
+}
+
+// stage is the hook that the status goes with.
+func (s *state) stage() (string, error) {
+	switch s.Status {
+	case "creating", "created":
+		return "createRuntime", nil
+	case "stopped":
+		return "poststop", nil
+	}
+	return "", fmt.Errorf("container %s: the status %q goes with neither hook: createRuntime has creating or created, "+
+		"poststop has stopped", s.ID, s.Status)
 }
 
 func decode(in io.Reader, into any) error {
