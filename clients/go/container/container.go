@@ -8,25 +8,24 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
+	"fmt"
 	"strings"
+
+	"google.golang.org/grpc/codes"
 
 	"graftd/clients/go/client"
 	"graftd/clients/go/graftv1"
 )
 
-// Keys of labels and annotations.
-const (
-	// LabelSource says which program made a namespace: oci, cni, lxc or docker.
-	LabelSource = "graft.source"
-)
+// LabelSource is the label that says which program made a namespace: oci, cni, lxc or docker.
+const LabelSource = "graft.source"
 
 // Container is a container's namespace as graftd is to know it.
 type Container struct {
 	// ID is the namespace's, as NamespaceID makes it.
 	ID string
 
-	// Selector says which network namespace it is.
+	// Selector says which network namespace it is. It has to be there; when it goes, graftd forgets the container.
 	Selector *graftv1.NamespaceSelector
 
 	// Labels and Annotations are kept with the namespace.
@@ -36,17 +35,34 @@ type Container struct {
 	Transparent bool
 }
 
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,63}$`)
-
 // NamespaceID makes a namespace's id of its source and a container's id. One that is too long, or has characters that
 // no id has, is cut and ends in a hash of the whole; so does one of several attachments of the same container.
 func NamespaceID(source, id string, attachment ...string) string {
-	whole := source + "-" + id
-	if len(attachment) == 0 && idPattern.MatchString(whole) {
+	if whole := source + "-" + id; len(attachment) == 0 && ValidName(whole) {
 		return whole
 	}
-	sum := sha256.Sum256([]byte(strings.Join(append([]string{id}, attachment...), "\x00")))
-	return source + "-" + cut(id, 54-len(source)-1) + "-" + hex.EncodeToString(sum[:4])
+	return source + "-" + shortened(id, nameMost-len(source)-1, attachment...)
+}
+
+// LabelValue makes a label's value of any text: one that no label can have is shortened as an id is.
+func LabelValue(text string) string {
+	if text == "" || ValidName(text) {
+		return text
+	}
+	return shortened(text, nameMost)
+}
+
+// shortened keeps of a text what a name may have, and ends in a hash of the text and what goes with it.
+func shortened(text string, most int, with ...string) string {
+	const hashed = 4
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{text}, with...), "\x00")))
+	kept := strings.Map(func(r rune) rune {
+		if ValidName("a" + string(r)) {
+			return r
+		}
+		return '_'
+	}, text)
+	return kept[:min(len(kept), most-1-2*hashed)] + "-" + hex.EncodeToString(sum[:hashed])
 }
 
 // Path is the selector of a namespace file, as in /run/netns/web or /proc/1234/ns/net.
@@ -60,10 +76,49 @@ func Process(pid uint32) *graftv1.NamespaceSelector {
 	return &graftv1.NamespaceSelector{By: &graftv1.NamespaceSelector_Process{Process: process}}
 }
 
-// Apply makes graftd hold the container's namespace with just this table, all or nothing.
+// Apply makes graftd hold the container's namespace with just this table, all or nothing. A port of the host that is
+// mapped to another container already is refused.
 func Apply(ctx context.Context, c *client.Client, container Container, table *Table) error {
-	_, err := c.Namespaces.ApplyNamespace(ctx, request(container, table))
+	if err := table.free(ctx, c, container.ID); err != nil {
+		return err
+	}
+	request := wanted(container, table)
+	request.AllowMissing = true
+	request.AbortSockets = true
+	_, err := c.Namespaces.ApplyNamespace(ctx, request)
 	return err
+}
+
+// Check fails where graftd does not hold the container's namespace as Apply left it, or the kernel does not. What others
+// added since is no fault.
+func Check(ctx context.Context, c *client.Client, container Container, table *Table) error {
+	request := wanted(container, table)
+	request.ValidateOnly = true
+	answer, err := c.Namespaces.ApplyNamespace(ctx, request)
+	if err != nil {
+		return err
+	}
+	for _, one := range answer.Differences {
+		switch one.Kind {
+		case graftv1.DifferenceKind_DIFFERENCE_KIND_CREATED:
+			return damaged("%s is missing: someone deleted it; start the container anew", one.Name)
+		case graftv1.DifferenceKind_DIFFERENCE_KIND_UPDATED:
+			return damaged("%s is not as it was made, in %s: someone changed it; start the container anew",
+				one.Name, strings.Join(one.Fields.GetPaths(), ", "))
+		}
+	}
+	namespace := answer.Namespace
+	if namespace.State != graftv1.NamespaceState_NAMESPACE_STATE_PRESENT {
+		return damaged("the network namespace of %s is gone", namespace.Name)
+	}
+	if state := namespace.GetSync().GetState(); state != graftv1.SyncState_SYNC_STATE_IN_SYNC {
+		return damaged("%s is not in the kernel as it should be: %s", namespace.Name, namespace.Sync.GetDetail())
+	}
+	return nil
+}
+
+func damaged(format string, arguments ...any) error {
+	return &client.Error{Code: codes.FailedPrecondition, Message: fmt.Sprintf(format, arguments...)}
 }
 
 // Remove deletes a container's namespace with its table and ends the sockets that were grafted through it. One that is
@@ -78,7 +133,26 @@ func Remove(ctx context.Context, c *client.Client, id string) error {
 	return err
 }
 
-func request(container Container, table *Table) *graftv1.ApplyNamespaceRequest {
+// List returns the ids of the namespaces that have all these labels.
+func List(ctx context.Context, c *client.Client, labels map[string]string) ([]string, error) {
+	var ids []string
+	request := &graftv1.ListNamespacesRequest{Labels: labels}
+	for {
+		page, err := c.Namespaces.ListNamespaces(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range page.Namespaces {
+			ids = append(ids, strings.TrimPrefix(one.Name, name("")))
+		}
+		if request.PageToken = page.NextPageToken; request.PageToken == "" {
+			return ids, nil
+		}
+	}
+}
+
+func wanted(container Container, table *Table) *graftv1.ApplyNamespaceRequest {
+	endpoints, rules, acl := table.named(name(container.ID))
 	return &graftv1.ApplyNamespaceRequest{
 		Name: name(container.ID),
 		Namespace: &graftv1.Namespace{
@@ -88,21 +162,10 @@ func request(container Container, table *Table) *graftv1.ApplyNamespaceRequest {
 			Transparent: container.Transparent,
 			Transient:   true,
 		},
-		Endpoints:    &graftv1.EndpointSet{Endpoints: table.endpoints},
-		Rules:        &graftv1.RuleSet{Rules: table.rules},
-		AclRules:     &graftv1.AclRuleSet{AclRules: table.acl},
-		AllowMissing: true,
+		Endpoints: &graftv1.EndpointSet{Endpoints: endpoints},
+		Rules:     &graftv1.RuleSet{Rules: rules},
+		AclRules:  &graftv1.AclRuleSet{AclRules: acl},
 	}
 }
 
 func name(id string) string { return "namespaces/" + id }
-
-func cut(text string, size int) string {
-	kept := strings.Map(func(r rune) rune {
-		if r < 0x80 && idPattern.MatchString(string(r)) {
-			return r
-		}
-		return '_'
-	}, text)
-	return kept[:min(len(kept), size)]
-}
