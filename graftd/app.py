@@ -32,7 +32,7 @@ from graftd.api.server import Limits as ServerLimits
 from graftd.api.server import Server
 from graftd.config import Config, ConfigError, HostPort, TlsSection
 from graftd.errors import GraftError
-from graftd.kernel import Finder, FinderRoots, KernelAdapter, Listener, Watcher
+from graftd.kernel import Finder, FinderRoots, KernelAdapter, Listener, TransparentMap, Watcher
 from graftd.model import (
     AclNotice,
     ClaimNotice,
@@ -46,6 +46,7 @@ from graftd.model import (
 )
 from graftd.ports import Finder as FinderPort
 from graftd.ports import Kernel
+from graftd.ports import TransparentMap as TransparentMapPort
 from graftd.reconcile import Engine, EngineThread, NodeEvent, NodeEventKind
 from graftd.refusals import Refusals
 from graftd.store import ALL, Limits, Store
@@ -76,6 +77,7 @@ class Machine:
 
     kernel: Kernel
     finder: FinderPort
+    transparent_map: TransparentMapPort
     watcher: Watcher | None = None
     listener: Listener | None = None
     failpoint: Callable[[str], None] = field(default=lambda _name: None)
@@ -86,7 +88,7 @@ class Machine:
         places = config.namespaces
         roots = FinderRoots(places.iproute2_folder, places.runtime_folders, places.cgroup_root, places.proc_root)
         kernel = KernelAdapter(count=count)
-        return cls(kernel, Finder(roots, kernel.cookie_of), Watcher(roots), Listener())
+        return cls(kernel, Finder(roots, kernel.cookie_of), TransparentMap(), Watcher(roots), Listener())
 
     def close(self) -> None:
         """The kernel is the engine's to close."""
@@ -264,7 +266,14 @@ class App:
         )
         for backup in store.migrated:
             self._log.info("the database has a newer schema now; a copy of the older one was kept", path=str(backup))
-        return Engine(store, machine.kernel, machine.finder, self._hub, failpoint=machine.failpoint)
+        return Engine(
+            store,
+            machine.kernel,
+            machine.finder,
+            self._hub,
+            transparent_map=machine.transparent_map,
+            failpoint=machine.failpoint,
+        )
 
     def _listeners(self, stack: contextlib.AsyncExitStack) -> list[listen.Listener]:
         """systemd's sockets; those of the configuration where it handed over none. One that an administrator leaves out

@@ -63,6 +63,20 @@ class Finder(Protocol):
         """Selectors that select these network namespaces, as far as names and files tell of any."""
 
 
+class TransparentMap(Protocol):
+    """The BPF door's map, whose keys are the cookies of the network namespaces that it serves."""
+
+    def can_be_served(self) -> bool:
+        """Whether this kernel has what the door's program attaches to."""
+
+    def equalize(self, cookies: frozenset[int], *, whole: bool) -> bool:
+        """Make the keys these; False where there is no map.
+
+        whole: also where this was the last to write it. Raises KernelError where the map cannot be opened, is not the
+        door's, or refuses; some of it may be done then.
+        """
+
+
 class Kernel(Protocol):
     """The module. fd: a descriptor of a table's namespace.
 

@@ -102,12 +102,14 @@ class Once(Generic[AnyMessage]):
 
 @dataclass(slots=True)
 class Call:
-    """One call. method: its full name, as in /graft.v1.RuleService/GetRule."""
+    """One call. method: its full name, as in /graft.v1.RuleService/GetRule. namespace: the id of the one that it is
+    about, as of the gate's scope_of."""
 
     core: Core
     method: str
     peer: Peer
     context: grpc.aio.ServicerContext[Any, Any]
+    namespace: str | None = None
     trailing: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -160,7 +162,9 @@ class Call:
             return kept
 
         engine = self.core.engine
-        message, aborted = await self.core.finish(engine.change, whole, dry_run=request.validate_only, abort=abort)
+        message, aborted = await self.core.finish(
+            engine.change, whole, dry_run=request.validate_only, abort=abort, about=self.namespace
+        )
         if tell_aborted and abort:
             self.trailing[ABORTED_KEY] = str(aborted)
         return message

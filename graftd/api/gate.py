@@ -215,7 +215,7 @@ class Gate(grpc.GenericRpcHandler):
         if peer is None:
             peer = self._peers.of(context)  # which says why
         self._core.access.check(peer, method, namespace)
-        return Call(self._core, method, peer, context)
+        return Call(self._core, method, peer, context, namespace)
 
     def tell(self, outcome: Outcome) -> None:
         self._witness.ended(outcome)

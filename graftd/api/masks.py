@@ -48,7 +48,9 @@ NAMESPACE = Fields(
         "limits.max_sockets",
         "limits.max_ephemeral",
         "limits.max_endpoints",
+        "transparent",
     ),
+    immutable=("transient",),
 )
 ENDPOINT = Fields(
     "an endpoint",

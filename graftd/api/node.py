@@ -65,6 +65,7 @@ class NodeService:
                 kernel=node.kernel_status(os.uname().release, info, refusing=state is ModuleState.REFUSING),
                 reconcile=_reconciled(engine.reconciled, bool(conditions)),
                 watchers=len(self._hub),
+                transparent=node.transparent_status(engine.transparent()),
             )
             try:
                 engine.read(lambda view: self._add_store(view, status))

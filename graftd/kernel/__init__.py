@@ -12,6 +12,7 @@ from graftd.kernel._messages import GROUP_EVENT, GROUP_TABLE
 if TYPE_CHECKING:
     from graftd.kernel._adapter import KernelAdapter
     from graftd.kernel._listener import Heard, Listener
+    from graftd.kernel._transparent import TransparentMap
     from graftd.kernel.finder import Finder, FinderRoots, Watcher
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Heard",
     "KernelAdapter",
     "Listener",
+    "TransparentMap",
     "Watcher",
 ]
 
@@ -32,6 +34,7 @@ _LATER = {
     "Heard": "_listener",
     "KernelAdapter": "_adapter",
     "Listener": "_listener",
+    "TransparentMap": "_transparent",
     "Watcher": "finder",
 }
 

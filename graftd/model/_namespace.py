@@ -167,6 +167,8 @@ class Namespace:
 
     labels: at most 64, keys of 1 to 63 of a-z 0-9 . _ / -, values of 0 to 63 of A-Z a-z 0-9 . _ / -.
     annotations: keys as those of labels, values any text, 16 KiB in all.
+    transparent: its sockets come through the BPF door. transient: it goes with its network namespace; that never
+    changes.
     """
 
     name: str
@@ -175,6 +177,8 @@ class Namespace:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     freeze: Freeze | None = None
+    transparent: bool = False
+    transient: bool = False
 
     def __post_init__(self) -> None:
         check_id("a namespace", self.name)

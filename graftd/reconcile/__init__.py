@@ -12,6 +12,8 @@ from graftd.reconcile._status import (
     Report,
     Sync,
     SyncState,
+    TransparentState,
+    TransparentStatus,
 )
 from graftd.reconcile._thread import EngineThread
 from graftd.reconcile.engine import Engine
@@ -33,4 +35,6 @@ __all__ = [
     "ResourceKind",
     "Sync",
     "SyncState",
+    "TransparentState",
+    "TransparentStatus",
 ]

@@ -12,7 +12,7 @@ from graftd.errors import KernelError, StoreError, StoreUnavailableError
 from graftd.model import Change, NamespaceContent, NamespaceRecord, NetnsIdentity, SetAcl, namespace_of
 from graftd.reconcile._difference import Resource, ResourceKind
 from graftd.reconcile._news import News
-from graftd.reconcile._places import UNKNOWN, Place, Places
+from graftd.reconcile._places import UNKNOWN, Nothing, Place, Places, unresolved
 from graftd.reconcile._plan import namespace_before, plan
 from graftd.reconcile._status import Carried
 from graftd.reconcile._tables import Sent, Tables, aborting, cured
@@ -68,6 +68,8 @@ class Carrier:
                 self._move(work, transaction, record, before, changes, abort=abort)
             else:
                 self._change(work, transaction, record, changes, abort=abort)
+            if record is not None:
+                self._places.describe(record)
         if work.not_former:
             transaction.forget_former(work.not_former)
         if work.fresh:
@@ -104,10 +106,13 @@ class Carrier:
             kept = {record.namespace.name: record for record in view.namespaces(limit=ALL)}
         for name in self._places.names():
             live = self._places.live(name)
-            if live is not None and (name not in kept or kept[name].namespace.selector != live.selector):
+            if live is not None and (
+                name not in kept or kept[name].namespace.selector != live.selector or kept[name].namespace.transient
+            ):
                 self._places.remove(name)
         for name, record in kept.items():
             live = self._places.live(name) or self._places.register(record)
+            self._places.describe(record)
             live.generation = UNKNOWN
             self._places.unkept.add(name)
 
@@ -131,6 +136,8 @@ class Carrier:
                 self._places.remove(name)
             if record is not None and self._places.live(name) is None:
                 self._places.register(record)
+            elif record is not None:
+                self._places.describe(record)
 
     def _move(
         self,
@@ -146,6 +153,8 @@ class Carrier:
         name, selector = record.namespace.name, record.namespace.selector
         live = self._places.live(name)
         with self._places.place(selector) as place:
+            if isinstance(place, Nothing) and record.namespace.transient:
+                raise unresolved(name, place)
             if isinstance(place, Place):
                 self._places.check(name, place)
                 if live is None or place.identity != live.identity:
@@ -157,7 +166,7 @@ class Carrier:
                 if before is not None:
                     self._empty(work, name, abort=abort)
                 live = self._places.add(name, selector)
-                live.selector = selector
+                live.selector, live.transient = selector, False  # until it is what it is to be
                 self._places.settle(name, place)
                 live.filling = live.identity is not None
                 _, live.waiting = self._tables.desired(transaction, record)

@@ -27,6 +27,7 @@ class NodeEventKind(enum.IntEnum):
     DEGRADED = 9
     RECOVERED = 10
     CONFIGURATION_RELOADED = 11
+    TRANSPARENT_CHANGED = 12
 
 
 @dataclass(frozen=True, slots=True)

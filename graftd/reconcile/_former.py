@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from graftd.errors import KernelError, ModuleNotLoadedError, StoreDamagedError, StoreError
@@ -42,6 +42,11 @@ class FormerTables:
         self._health = health
         self._news = news
         self._told: set[NetnsIdentity] = set()
+        self._aborting: set[NetnsIdentity] = set()
+
+    def abort(self, identities: Iterable[NetnsIdentity]) -> None:
+        """Let the live sockets of these end, should their tables be found."""
+        self._aborting.update(identities)
 
     def empty(self) -> None:
         """Empty those that can be found, after a look at every namespace. What fails, the next time repeats."""
@@ -50,6 +55,7 @@ class FormerTables:
             if former and (done := self._done(former)):
                 with self._store.transaction() as transaction:
                     transaction.forget_former(done)
+                self._aborting.difference_update(done)
         except StoreError as error:
             self._health.note_store(error)
 
@@ -107,7 +113,7 @@ class FormerTables:
             with self._places.place(way) as place:
                 if not isinstance(place, Place) or place.identity != identity:
                     return False
-                self._tables.empty(place)
+                self._tables.empty(place, abort=identity in self._aborting)
         except KernelError as error:
             if identity not in self._told:
                 self._told.add(identity)

@@ -18,7 +18,8 @@ from graftd.reconcile._event import NodeEventKind
 from graftd.reconcile._module import Module
 from graftd.reconcile._news import News, now
 from graftd.reconcile._places import UNKNOWN, Live, Places
-from graftd.reconcile._status import Condition, Failure, Sync, SyncState
+from graftd.reconcile._status import Condition, Failure, Sync, SyncState, TransparentState
+from graftd.reconcile._transparent import Transparency
 from graftd.store import Store
 
 _IN_SYNC = Sync(SyncState.IN_SYNC)
@@ -34,9 +35,10 @@ _STORE_REASONS: dict[type[StoreError], str] = {
 class Health:
     """How module, store and kernel stand."""
 
-    def __init__(self, module: Module, places: Places, news: News) -> None:
+    def __init__(self, module: Module, places: Places, transparency: Transparency, news: News) -> None:
         self._module = module
         self._places = places
+        self._transparency = transparency
         self._news = news
         self._store: Condition | None = None
         self._failing_since: datetime | None = None
@@ -108,7 +110,10 @@ class Health:
             why = live.detail if live is not None else "it is not registered"
             return Sync(SyncState.PENDING, f"its namespace is absent: {why}")
         if resource.kind is ResourceKind.NAMESPACE:
-            return _sync_of_table(live)
+            found, door = _sync_of_table(live), self._transparency.status
+            if live.transparent and found is _IN_SYNC and door.state is TransparentState.FAILED:
+                return Sync(SyncState.PENDING, f"the BPF door may not serve it yet: {door.detail}")
+            return found
         if (error := live.failures.get(resource)) is not None:
             return Sync(SyncState.FAILED, error.message)
         if resource.kind is ResourceKind.ENDPOINT and (target := live.waiting.get(resource.id)) is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from graftd.errors import NotImportableError, SelectorUnresolvedError
+from graftd.errors import NotImportableError
 from graftd.model import (
     Freeze,
     Identified,
@@ -19,7 +19,7 @@ from graftd.model import (
     check_id,
 )
 from graftd.reconcile._difference import LIMITS, Actual
-from graftd.reconcile._places import Places
+from graftd.reconcile._places import Nothing, Places, unresolved
 from graftd.reconcile._tables import DEFAULT_LIMITS, Tables
 from graftd.store import Transaction
 
@@ -81,8 +81,8 @@ def adopt(
         return "" if cookie == places.own.cookie else places.name_of(cookie) or None
 
     with places.place(namespace.selector) as place:
-        if isinstance(place, str):
-            raise SelectorUnresolvedError(f"the network namespace of '{name}' is not there: {place}", namespace=name)
+        if isinstance(place, Nothing):
+            raise unresolved(name, place)
         places.check(name, place)
         actual = tables.actual(place)
         content = content_of(name, actual, target_of)

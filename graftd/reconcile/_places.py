@@ -13,6 +13,7 @@ from graftd.errors import (
     NamespaceError,
     NamespaceTakenError,
     NotOursError,
+    SelectorUnresolvedError,
     TableNotEmptyError,
 )
 from graftd.model import NamespaceRecord, NetnsIdentity, Selector, Table
@@ -37,6 +38,7 @@ class Live:
     waiting: endpoints whose target is absent, with its name.
     filling: the change that registers it is in its last part, its table.
     rival: who stands for the network namespace that it would be.
+    transparent, transient: as the namespace says.
     """
 
     selector: Selector
@@ -48,6 +50,8 @@ class Live:
     filling: bool = False
     detail: str = ""
     rival: str = ""
+    transparent: bool = False
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,22 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """No namespace that could be opened. why: a sentence. sure: there is none; else that could not be told."""
+
+    why: str
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a look found. why: a sentence, where it is nothing that could have a table of graftd's."""
+    """What a look found. why: a sentence, where it is nothing that could have a table of graftd's. sure: what was there
+    before is not there any more."""
 
     identity: NetnsIdentity | None
     generation: int = UNKNOWN
     why: str = ""
+    sure: bool = True
 
 
 class Places:
@@ -83,6 +97,7 @@ class Places:
         self._failing: set[str] = set()
         self.unkept: set[str] = set()  # those whose identity the store does not have yet
         self.awakened: set[str] = set()  # those with endpoints to a target that moved
+        self.gone: dict[str, str] = {}  # transient ones whose network namespace is gone -> why
 
     # What is known
 
@@ -99,6 +114,18 @@ class Places:
     def identity_of(self, name: str) -> NetnsIdentity | None:
         live = self._live.get(name)
         return None if live is None else live.identity
+
+    def transparent(self) -> frozenset[int]:
+        """The cookies of those that are there and whose sockets come through the BPF door."""
+        return frozenset(
+            live.identity.cookie
+            for live in self._live.values()
+            if live.transparent and live.identity is not None and live.identity.boot_id == self.own.boot_id
+        )
+
+    def transient(self, names: Iterable[str]) -> list[str]:
+        """Those of these that go with their network namespace."""
+        return [name for name in names if (live := self._live.get(name)) is not None and live.transient]
 
     def present(self) -> int:
         return sum(live.identity is not None for live in list(self._live.values()))
@@ -128,9 +155,15 @@ class Places:
         """Know a namespace as it is kept."""
         name, identity = record.namespace.name, record.identity
         live = self._live[name] = Live(record.namespace.selector, identity)
+        self.describe(record)
         if identity is not None and identity.boot_id == self.own.boot_id:
             self._names.setdefault(identity.cookie, name)
         return live
+
+    def describe(self, record: NamespaceRecord) -> None:
+        """Know what a namespace says of itself, its selector excepted."""
+        if (live := self._live.get(record.namespace.name)) is not None:
+            live.transparent, live.transient = record.namespace.transparent, record.namespace.transient
 
     def add(self, name: str, selector: Selector) -> Live:
         """Know one that is new, and not what it is."""
@@ -142,6 +175,7 @@ class Places:
         self._failing.discard(name)
         self.unkept.discard(name)
         self.awakened.discard(name)
+        self.gone.pop(name, None)
         for sources in self._sources.values():
             sources.discard(name)
         self._sources.pop(name, None)
@@ -160,6 +194,12 @@ class Places:
     def leads_to(self, name: str, target: str) -> None:
         """Keep in mind that a namespace has endpoints whose target this one is."""
         self._sources.setdefault(target, set()).add(name)
+
+    def awaken(self, name: str) -> None:
+        """Take a namespace's table for equal no more: what it leads to is another one."""
+        if (live := self._live.get(name)) is not None:
+            live.generation = UNKNOWN
+            self.awakened.add(name)
 
     def meet_module(self) -> None:
         """See whether the module is there, and whether every table is another one since."""
@@ -193,19 +233,19 @@ class Places:
     # Finding
 
     @contextmanager
-    def place(self, selector: Selector) -> Iterator[Place | str]:
-        """What a selector selects, held open; or a sentence that says why there is nothing. Raises KernelError."""
+    def place(self, selector: Selector) -> Iterator[Place | Nothing]:
+        """What a selector selects, held open; or why there is nothing. Raises KernelError."""
         with ExitStack() as held:
-            place: Place | str
+            place: Place | Nothing
             try:
                 found = self._finder.find(selector)
                 if found is None:
-                    place = f"there is no {_WORDS[selector.kind.value]} '{selector.value}'"
+                    place = Nothing(f"there is no {_WORDS[selector.kind.value]} '{selector.value}'", sure=True)
                 else:
                     held.callback(found.close)
                     place = self._at(found)
             except NamespaceError as error:
-                place = str(error)
+                place = Nothing(str(error), sure=False)
             yield place
 
     @contextmanager
@@ -215,7 +255,7 @@ class Places:
         if live is None or live.identity is None:
             yield None
             return
-        place: Place | str
+        place: Place | Nothing
         with ExitStack() as held:
             try:
                 place = held.enter_context(self.place(live.selector))
@@ -234,11 +274,12 @@ class Places:
             # Who stands for what is found now may do so no more.
             cookies = {seen.identity.cookie for seen in found.values() if seen.identity is not None}
             wanted = {self._names[cookie] for cookie in cookies.intersection(self._names)} - tried
+        found = {name: seen for name, seen in found.items() if not self._is_over(name, seen)}
         taken = self._claims(found)
         for name, seen in found.items():
             self._settle(name, seen, taken)
 
-    def settle(self, name: str, place: Place | str) -> None:
+    def settle(self, name: str, place: Place | Nothing) -> None:
         """Keep in mind that this is what a namespace is now."""
         seen = self._seen(place)
         if seen.identity is not None and self._names.get(seen.identity.cookie, name) != name:
@@ -308,13 +349,13 @@ class Places:
                 live.detail = error.message
             return None
 
-    def _seen(self, place: Place | str) -> _Seen:
-        if isinstance(place, str):
-            return _Seen(None, why=place)
+    def _seen(self, place: Place | Nothing) -> _Seen:
+        if isinstance(place, Nothing):
+            return _Seen(None, why=place.why, sure=place.sure)
         if place.identity.cookie == self.own.cookie:
             return _Seen(None, why="its selector selects the namespace that graftd runs in")
         if (owner := self._other_owner(place.table)) is not None:
-            return _Seen(None, why=f"its table is written by another namespace (cookie {owner})")
+            return _Seen(None, why=f"its table is written by another namespace (cookie {owner})", sure=False)
         return _Seen(place.identity, UNKNOWN if place.table is None else place.table.generation)
 
     def _other_owner(self, table: Table | None) -> int | None:
@@ -337,6 +378,8 @@ class Places:
 
     def _settle(self, name: str, seen: _Seen, taken: Mapping[int, str]) -> None:
         live = self._live[name]
+        if self._is_over(name, seen):
+            return
         identity, why, rival = seen.identity, seen.why, ""
         if identity is not None and (other := taken[identity.cookie]) != name:
             identity, why, rival = None, f"namespace '{other}' stands for that network namespace already", other
@@ -348,18 +391,43 @@ class Places:
         self.refused(name, {})
         self.unkept.add(name)
         for source in self._sources.get(name, ()):
-            self._live[source].generation = UNKNOWN
-            self.awakened.add(source)
+            self.awaken(source)
         if identity is None:
             self._news.event(NodeEventKind.NAMESPACE_ABSENT, f"namespace '{name}' is gone: {why}", name)
         else:
             self._names[identity.cookie] = name
             self._news.event(NodeEventKind.NAMESPACE_PRESENT, f"namespace '{name}' is there", name)
 
+    def _is_over(self, name: str, seen: _Seen) -> bool:
+        """Whether what a transient one was is not there any more, or cannot be told of: then it keeps what it has."""
+        live = self._live[name]
+        if not live.transient:
+            return False
+        if name in self.gone:
+            return True
+        if seen.identity is None:
+            live.detail = seen.why
+            if not seen.sure:
+                return True
+            self.gone[name] = seen.why
+        elif live.identity is not None and live.identity != seen.identity:
+            self.gone[name] = "its selector selects another network namespace"
+        else:
+            return False
+        self._release(name)
+        live.identity, live.generation, live.waiting = None, UNKNOWN, {}
+        self.refused(name, {})
+        return True
+
     def _release(self, name: str) -> None:
         live = self._live.get(name)
         if live is not None and live.identity is not None and self._names.get(live.identity.cookie) == name:
             del self._names[live.identity.cookie]
+
+
+def unresolved(name: str, nothing: Nothing) -> SelectorUnresolvedError:
+    """What to raise where a namespace has to be there."""
+    return SelectorUnresolvedError(f"the network namespace of '{name}' is not there: {nothing.why}", namespace=name)
 
 
 _WORDS = {

@@ -65,6 +65,24 @@ class ReconcileStatus:
     failed: int
 
 
+class TransparentState(enum.Enum):
+    """As TransparentState of proto/graft/v1/node.proto, which says what each means."""
+
+    SERVED = 1
+    NOT_LOADED = 2
+    KERNEL_CANNOT = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TransparentStatus:
+    """How the BPF door stands. detail: a sentence, "" where it is served. namespaces: how many are in its map."""
+
+    state: TransparentState
+    detail: str
+    namespaces: int = 0
+
+
 class SyncState(enum.Enum):
     IN_SYNC = "in sync"
     PENDING = "pending"

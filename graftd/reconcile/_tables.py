@@ -138,10 +138,11 @@ class Tables:
         sent.check(name)
         return sent.aborted
 
-    def empty(self, place: Place) -> None:
+    def empty(self, place: Place, *, abort: bool) -> None:
         """Empty a table that no registered namespace stands for. Raises KernelError for what is refused."""
         if planned := difference("", BLANK, self.actual(place)):
-            for result in self._carried_out(place.fd, [one.step for one in planned]):
+            steps = [(aborting(one) if abort else one).step for one in planned]
+            for result in self._carried_out(place.fd, steps):
                 if result.error is not None:
                     raise result.error
 

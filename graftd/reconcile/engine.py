@@ -17,6 +17,7 @@ from graftd.errors import (
     ModuleNotLoadedError,
     NamespaceAbsentError,
     NamespaceError,
+    SelectorTakenError,
     SelectorUnresolvedError,
     StoreError,
 )
@@ -32,7 +33,7 @@ from graftd.model import (
     Selector,
     Table,
 )
-from graftd.ports import Finder, Kernel
+from graftd.ports import Finder, Kernel, TransparentMap
 from graftd.reconcile._carry import Carrier, Work
 from graftd.reconcile._difference import Resource
 from graftd.reconcile._event import Listener, NodeEventKind
@@ -50,8 +51,11 @@ from graftd.reconcile._status import (
     ReconcileStatus,
     Report,
     Sync,
+    TransparentStatus,
 )
 from graftd.reconcile._tables import Tables
+from graftd.reconcile._transient import TransientNamespaces
+from graftd.reconcile._transparent import Transparency
 from graftd.store import ALL, CopyInfo, Snapshot, Store, Transaction, View
 
 T = TypeVar("T")
@@ -69,6 +73,7 @@ class Engine:
         finder: Finder,
         listener: Listener,
         *,
+        transparent_map: TransparentMap,
         failpoint: Callable[[str], None] = lambda _name: None,
     ) -> None:
         """failpoint is called with "before-netlink" and "after-netlink" there, for tests that end the process."""
@@ -81,7 +86,8 @@ class Engine:
         self._places = Places(finder, kernel, self._module, self._news)
         self._tables = Tables(kernel, self._module, self._places, self._news)
         self._carrier = Carrier(store, self._places, self._tables, self._news)
-        self._health = Health(self._module, self._places, self._news)
+        self._transparency = Transparency(transparent_map, self._places, self._news)
+        self._health = Health(self._module, self._places, self._transparency, self._news)
         self._rounds = Rounds(
             store,
             self._module,
@@ -98,6 +104,9 @@ class Engine:
             tables=self._tables,
             health=self._health,
             news=self._news,
+        )
+        self._transient = TransientNamespaces(
+            store, places=self._places, former=self._former, health=self._health, news=self._news
         )
 
     def close(self) -> None:
@@ -119,6 +128,12 @@ class Engine:
     def module(self) -> tuple[ModuleState, ModuleInfo | None]:
         """As last seen."""
         return self._module.state, self._module.info
+
+    def transparent(self) -> TransparentStatus:
+        """How the BPF door stands now."""
+        with self._telling():
+            self._transparency.follow(whole=True)
+        return self._transparency.status
 
     @property
     def reconciled(self) -> ReconcileStatus:
@@ -170,8 +185,10 @@ class Engine:
             self._places.meet_module()
             self._health.probe_store(self._store)
             self._places.look()
+            self._transient.let_go()
             self._rounds.follow(None if whole else self._places.doubtful(), whole=whole)
             self._former.empty()
+            self._transparency.follow(whole=True)
 
     def refresh(self, selectors: Iterable[Selector]) -> None:
         """Look anew at what these select, and give tables to those that came."""
@@ -179,6 +196,7 @@ class Engine:
             self._places.meet_module()
             names = self._places.selected(frozenset(selectors))
             self._places.look(names)
+            self._bury()
             self._rounds.follow(names, whole=False)
 
     def noticed(self, generations: dict[int, int]) -> None:
@@ -211,9 +229,17 @@ class Engine:
             raise SelectorUnresolvedError(str(error), namespace=namespace) from error
 
     def change(
-        self, act: Callable[[Transaction], Answer[T]], *, dry_run: bool = False, abort: bool = False
+        self,
+        act: Callable[[Transaction], Answer[T]],
+        *,
+        dry_run: bool = False,
+        abort: bool = False,
+        about: str | None = None,
     ) -> tuple[T, int]:
         """Make a change in the store and in the kernel, durably, or not at all.
+
+        about: a namespace that is transient and gone is deleted before, so that what is asked of it, or of what takes
+        its place, never meets what was. So is one that has the selector which the change gives to another.
 
         act changes the transaction and returns what makes the answer, within the transaction still, when the kernel
         has it. abort: live sockets that depend on what is changed end; how many is returned beside the answer.
@@ -222,8 +248,19 @@ class Engine:
         Raises what act raises; ModuleNotLoadedError, TablesClaimedError; PlaceError; StepRefusedError for what the
         kernel refuses; StoreError.
         """
-        if not dry_run:
-            self._require_module()
+        if dry_run:
+            return self._change(act, dry_run=True, abort=abort)
+        self._require_module()
+        if about:
+            self._let_go(about)
+        try:
+            return self._change(act, dry_run=False, abort=abort)
+        except SelectorTakenError as error:
+            if error.kind != "namespace" or not self._let_go(error.namespace):
+                raise
+        return self._change(act, dry_run=False, abort=abort)
+
+    def _change(self, act: Callable[[Transaction], Answer[T]], *, dry_run: bool, abort: bool) -> tuple[T, int]:
         work: Work | None = None
         with self._telling():
             try:
@@ -247,6 +284,7 @@ class Engine:
                 self._health.note_store(None)
                 self._news.changed(changes)
                 self._finish(work, carried)
+                self._bury()
             return value, carried.aborted
 
     def freeze(self, freeze: Freeze | None) -> int:
@@ -285,6 +323,8 @@ class Engine:
         """
         self._require_module()
         name = namespace.name
+        if not dry_run:
+            self._let_go(name)
         with self._telling():
             try:
                 with self._store.transaction(dry_run=dry_run) as transaction:
@@ -333,6 +373,7 @@ class Engine:
             names = self._places.names() if name is None else [name]
             if not dry_run:
                 self._places.look()
+                self._transient.let_go()
                 self._rounds.keep_identities()
             revision = self.read(lambda view: view.revision)
             if dry_run:
@@ -399,6 +440,22 @@ class Engine:
                 self._places.meet_module()
             self._module.check()
 
+    def _let_go(self, name: str) -> bool:
+        """Delete a transient namespace if it is gone by now; whether any was deleted."""
+        if not self._places.transient([name]):
+            return False
+        with self._telling():
+            self._places.look([name])
+            return self._bury()
+
+    def _bury(self) -> bool:
+        """Delete the transient ones that were found gone, and empty what is left of them; whether there were any."""
+        went = self._transient.let_go()
+        if went:
+            self._rounds.follow((), whole=False)
+            self._former.empty()
+        return went
+
     @contextmanager
     def _open(self, name: str) -> Iterator[Place | None]:
         self.read(lambda view: view.namespace(name))
@@ -432,8 +489,9 @@ class Engine:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Tell of events when what is inside is done, whichever way."""
+        """When what is inside is done, whichever way, let the BPF door serve who is there, and tell of events."""
         try:
             yield
         finally:
+            self._transparency.follow()
             self._health.tell()

@@ -196,6 +196,10 @@ def write_namespace(namespace: Namespace, identity: NetnsIdentity | None) -> str
     _put_texts(fields, "annotations", namespace.annotations)
     if namespace.freeze is not None:
         fields["freeze"] = namespace.freeze.reason
+    if namespace.transparent:
+        fields["transparent"] = True
+    if namespace.transient:
+        fields["transient"] = True
     if identity is not None:
         fields["identity"] = [identity.boot_id, identity.cookie]
     return _encode(fields)
@@ -294,6 +298,8 @@ def read_namespace(name: str, body: str) -> tuple[Namespace, NetnsIdentity | Non
         fields.pop("labels", {}),
         fields.pop("annotations", {}),
         None if freeze is None else Freeze(freeze),
+        transparent=fields.pop("transparent", False),
+        transient=fields.pop("transient", False),
     )
     _check_read(fields)
     return namespace, None if identity is None else NetnsIdentity(*identity)

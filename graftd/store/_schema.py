@@ -103,6 +103,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    # A namespace's body may say transparent and transient.
+    (),
 )
 
 

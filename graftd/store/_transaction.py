@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from graftd.errors import (
     AlreadyExistsError,
     EtagMismatchError,
+    ImmutableFieldError,
     NamespaceInUseError,
     NotEmptyError,
     SelectorTakenError,
@@ -192,10 +193,17 @@ class Transaction(View):
 
     @_writes
     def update_namespace(self, namespace: Namespace, *, etag: str = "") -> NamespaceRecord:
-        """Make the namespace of that name what `namespace` says; its content stays. Raises SelectorTakenError."""
+        """Make the namespace of that name what `namespace` says; its content stays. Raises SelectorTakenError, and
+        ImmutableFieldError for another `transient`."""
         row = self._existing_namespace_row(namespace.name)
         before = _codec.namespace_record(row)
         _check_etag(etag, before.version.etag, f"namespace '{namespace.name}'")
+        if namespace.transient != before.namespace.transient:
+            raise ImmutableFieldError(
+                f"namespace '{namespace.name}' was {'' if before.namespace.transient else 'not '}made transient, and "
+                "that cannot be changed: leave it as it is, or delete the namespace and create it anew",
+                field="transient",
+            )
         put = self._writer.changed(row, _codec.write_namespace(namespace, before.identity))
         if put.body == row.body:
             return before

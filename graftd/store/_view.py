@@ -159,6 +159,16 @@ class View:
         )
         return count, None if row is None else (row[0], _codec.to_name(row[1]))
 
+    def sources(self, name: str) -> list[tuple[str, str]]:
+        """The endpoints of other namespaces that have this one as their target: each one's namespace and name."""
+        self._check_open()
+        rows = self._database.rows(
+            "SELECT namespace.name, endpoint.name FROM endpoint JOIN namespace ON namespace.id = namespace_id "
+            "WHERE target_id = ? ORDER BY namespace.name, endpoint.name",
+            (self._namespace_id(name),),
+        )
+        return [(namespace, _codec.to_name(key)) for namespace, key in rows]
+
     # Endpoints
 
     def find_endpoint(self, namespace: str, name: str) -> EndpointRecord | None:

@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from graftd.errors import KernelError, ModuleNotLoadedError, NamespaceError, TablesClaimedError
+from graftd.errors import GraftError, KernelError, ModuleNotLoadedError, NamespaceError, TablesClaimedError
 from graftd.kernel import netns
 from graftd.model import (
     Acl,
@@ -82,6 +82,9 @@ class Tables:
         self.claimant: str | None = None
         self.slow_steps = 0.0  # seconds, for each carry_out
         self.steps: list[Step] = []  # that were tried
+        self.door: set[int] | None = None  # the BPF door's map; None: its program is not loaded
+        self.door_refusal = ""  # why the map cannot be written
+        self.kernel_has_door = True
         self._next = _FIRST_COOKIE
         self._tables: dict[int, _Table] = {}
 
@@ -126,7 +129,22 @@ class Tables:
         """Let another process have the tables."""
         self.claimant = claimant
 
+    def load_door(self, loaded: bool) -> None:
+        """Load the BPF door's program, with a map that is empty, or unload it."""
+        self.door = set() if loaded else None
+
+    def refuse_door(self, sentence: str) -> None:
+        self.door_refusal = sentence
+
     # What graftd asks
+
+    def equalize_door(self, cookies: frozenset[int]) -> bool:
+        if self.door is None:
+            return False
+        if self.door_refusal:
+            raise KernelError(errno.EACCES, self.door_refusal)
+        self.door = set(cookies)
+        return True
 
     def info(self) -> ModuleInfo:
         self._check_loaded()
@@ -312,6 +330,7 @@ class PlayedFinder:
     def __init__(self, tables: Tables | Remote) -> None:
         self._tables = tables
         self.held: list[int] = []  # what was found and not closed yet
+        self.doubts: dict[str, GraftError] = {}  # why it cannot be seen what a value selects
 
     def pin(self, selector: Selector) -> Selector:
         if selector.kind is SelectorKind.PID:
@@ -321,6 +340,8 @@ class PlayedFinder:
         return selector
 
     def find(self, selector: Selector) -> _Found | None:
+        if (doubt := self.doubts.get(selector.value)) is not None:
+            raise doubt
         cookie = self._tables.namespaces.get(selector.value)
         return None if cookie is None else _Found(cookie, self.held)
 
@@ -336,6 +357,19 @@ class PlayedFinder:
             if cookie in cookies:
                 found.setdefault(cookie, []).append(Selector(SelectorKind.NETNS, name))
         return found
+
+
+class PlayedMap:
+    """The BPF door's map. tables: as PlayedFinder's."""
+
+    def __init__(self, tables: Tables | Remote) -> None:
+        self._tables = tables
+
+    def can_be_served(self) -> bool:
+        return bool(self._tables.kernel_has_door)
+
+    def equalize(self, cookies: frozenset[int], *, whole: bool) -> bool:
+        return bool(self._tables.equalize_door(cookies))
 
 
 # In a process of its own
@@ -368,7 +402,7 @@ class Remote:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if name in ("boot_id", "namespaces", "loaded", "claimant", "steps"):
+        if name in ("boot_id", "namespaces", "loaded", "claimant", "steps", "door", "kernel_has_door"):
             return self._ask(name, None)
         return lambda *values: self._ask(name, values)
 

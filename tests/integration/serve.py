@@ -24,7 +24,7 @@ from graftd.app import App, Machine
 from graftd.config import Config
 from graftd.ports import Kernel
 from graftd.store import _schema
-from integration.played import PlayedFinder, Remote, Tables
+from integration.played import PlayedFinder, PlayedMap, Remote, Tables
 
 
 def _failpoint() -> Callable[[str], None]:
@@ -54,7 +54,7 @@ def main() -> None:
         tables = Tables()
         for number in range(int(os.environ.get("GRAFTD_PLAYED_NAMESPACES", "1"))):
             tables.add_namespace(f"ns{number}")
-    machine = Machine(cast(Kernel, tables), PlayedFinder(tables), failpoint=_failpoint())
+    machine = Machine(cast(Kernel, tables), PlayedFinder(tables), PlayedMap(tables), failpoint=_failpoint())
 
     async def serve() -> None:
         await App(config, records, config_path=Path(sys.argv[1]), machine=machine).run()

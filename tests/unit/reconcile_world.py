@@ -26,7 +26,7 @@ from graftd.model import (
 from graftd.ports import StepResult
 from graftd.reconcile import Carried, Difference, Engine, NodeEvent, NodeEventKind, Resource, ResourceKind, SyncState
 from graftd.store import Store, Transaction
-from integration.played import OWN_COOKIE, PlayedFinder, Tables
+from integration.played import OWN_COOKIE, PlayedFinder, PlayedMap, Tables
 from unit.store_values import content, namespace
 
 Events = NodeEventKind
@@ -119,7 +119,9 @@ class World:
         self.finder = PlayedFinder(self.tables)
         self.heard = Heard()
         store = Store.open(self.path, failpoint=self._reached)
-        self.engine = Engine(store, self.kernel, self.finder, self.heard, failpoint=self._reached)
+        self.engine = Engine(
+            store, self.kernel, self.finder, self.heard, transparent_map=PlayedMap(self.tables), failpoint=self._reached
+        )
         return self.engine
 
     def start(self) -> Engine:

@@ -109,7 +109,7 @@ def test_killed_in_a_later_migration(tmp_path: Path, monkeypatch: pytest.MonkeyP
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     monkeypatch.undo()
-    (backup,) = tmp_path.glob("db.v2.*.backup")
+    (backup,) = tmp_path.glob(f"db.v{len(_schema.MIGRATIONS)}.*.backup")
     for survivor in (path, backup):
         with Store.open(survivor) as store, store.snapshot() as view:
             assert view.content("web") == content(1)

@@ -43,6 +43,9 @@ def to_model(
         labels=labels,
         annotations=annotations,
         freeze=None if current is None else current.freeze,
+        transparent=message.transparent,
+        # A message that does not say so leaves it as it is.
+        transient=message.transient or (current is not None and current.transient),
     )
 
 
@@ -93,6 +96,8 @@ def to_message(
         update_time=values.timestamp(version.updated),
         revision=version.revision,
         etag=version.etag,
+        transparent=namespace.transparent,
+        transient=namespace.transient,
     )
     limits = {word: getattr(namespace.limits, word) for word in _LIMITS}
     if any(limit is not None for limit in limits.values()):

@@ -9,6 +9,7 @@ from graft.v1 import node_pb2
 from graftd.api import names
 from graftd.api.text import utf8
 from graftd.model import ModuleInfo, Selector, SelectorKind, Table
+from graftd.reconcile import TransparentStatus
 
 HINTS_MAX = 16
 
@@ -24,6 +25,14 @@ def kernel_status(release: str, info: ModuleInfo | None, *, refusing: bool = Fal
         claimant=utf8(info.claimant),
         claimant_pid=info.claimant_pid,
         capabilities=node_pb2.KernelCapabilities(family=info.family, ipv6=info.ipv6, sol_socket=info.sol_socket),
+    )
+
+
+def transparent_status(found: TransparentStatus) -> node_pb2.TransparentStatus:
+    return node_pb2.TransparentStatus(
+        state=node_pb2.TransparentState.Name(found.state.value),
+        detail=utf8(found.detail),
+        namespaces=found.namespaces,
     )
 
 

@@ -132,7 +132,7 @@ class Finder:
             with found:
                 if any(pid == member for _, member in processes(folder)):
                     return found.keep()
-        return None
+        raise NamespaceError(f"the processes of {folder} change too fast to tell which was the first")
 
     def _in_runtimes(self, value: str) -> Iterator[Found]:
         folders = () if value in (".", "..") else self._roots.runtimes

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinned BPF maps of the type hash, by bpf(2): include/uapi/linux/bpf.h. glibc has no function for it.
+
+Neither opening a pin nor access to a map's elements takes a capability from Linux 5.19 on (commit c8644cd0efe7): the
+pin's owner and mode decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from types import TracebackType
+
+# bpf's number: arch/*/kernel/syscalls, and asm-generic's for those that are not named.
+_NUMBERS = {"x86_64": 321, "i386": 357, "i686": 357, "ppc64le": 361, "s390x": 351, "armv7l": 386, "armv8l": 386}
+_GENERIC_NUMBER = 280
+
+_UPDATE, _DELETE, _NEXT_KEY, _OPEN, _INFO = 2, 3, 4, 7, 15
+_TYPE_HASH = 1
+_OPEN_ATTRIBUTES = struct.Struct("=QII")  # path, fd, flags
+_ELEMENT_ATTRIBUTES = struct.Struct("=I4xQQQ")  # fd, key, value or next key, flags
+_INFO_ATTRIBUTES = struct.Struct("=IIQ")  # fd, length, info
+_MAP_INFO = struct.Struct("=IIIII")  # type, id, key's size, value's size, max_entries; more follows
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class PinnedMap:
+    """A map whose keys have 64 bits and whose values have 8, held open.
+
+    id: another map's is another one. Every method raises OSError.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Raises FileNotFoundError where nothing is pinned, OSError with EMEDIUMTYPE for what is no such map."""
+        name = ctypes.create_string_buffer(os.fsencode(path))
+        self._fd = _bpf(_OPEN, _OPEN_ATTRIBUTES.pack(ctypes.addressof(name), 0, 0))
+        try:
+            self.id, self.max_entries = self._identify()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> PinnedMap:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def keys(self) -> set[int]:
+        """Those that there are. What others change meanwhile may be missed."""
+        return set(self._walk())
+
+    def put(self, key: int) -> None:
+        """Have this key, with the value 1."""
+        self._element(_UPDATE, ctypes.c_uint64(key), ctypes.c_uint8(1))
+
+    def drop(self, key: int) -> None:
+        """Have this key no more."""
+        with contextlib.suppress(FileNotFoundError):
+            self._element(_DELETE, ctypes.c_uint64(key), None)
+
+    def _walk(self) -> Iterator[int]:
+        key: ctypes.c_uint64 | None = None
+        # After a key that is gone the kernel begins anew, so the end may never come.
+        for _ in range(self.max_entries):
+            following = ctypes.c_uint64()
+            try:
+                self._element(_NEXT_KEY, key, following)
+            except FileNotFoundError:
+                return
+            yield following.value
+            key = following
+
+    def _element(
+        self, command: int, key: ctypes.c_uint64 | None, value: ctypes.c_uint64 | ctypes.c_uint8 | None
+    ) -> None:
+        places = (0 if one is None else ctypes.addressof(one) for one in (key, value))
+        _bpf(command, _ELEMENT_ATTRIBUTES.pack(self._fd, *places, 0))
+
+    def _identify(self) -> tuple[int, int]:
+        info = ctypes.create_string_buffer(_MAP_INFO.size)
+        _bpf(_INFO, _INFO_ATTRIBUTES.pack(self._fd, len(info), ctypes.addressof(info)))
+        kind, number, key_size, value_size, max_entries = _MAP_INFO.unpack(info.raw)
+        if (kind, key_size, value_size) != (_TYPE_HASH, 8, 1):
+            raise OSError(errno.EMEDIUMTYPE, os.strerror(errno.EMEDIUMTYPE))
+        return number, max_entries
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    machine = os.uname().machine
+    given = ctypes.create_string_buffer(attributes, len(attributes))
+    number = _NUMBERS.get(machine, _GENERIC_NUMBER)
+    done = _libc.syscall(ctypes.c_long(number), ctypes.c_long(command), given, ctypes.c_long(len(attributes)))
+    if done < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(done)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BPF door's map as the reconcile engine wants it: `graftd.ports.TransparentMap`."""
+
+from __future__ import annotations
+
+import errno
+import functools
+from pathlib import Path
+from typing import NoReturn
+
+from graftd.errors import KernelError
+from graftd.kernel._bpf import PinnedMap
+
+# The function that the program attaches to, net/socket.c, as the kernel's type information names it. Its place among
+# those that may be attached to so comes with MPTCP: net/mptcp/bpf.c.
+_FUNCTION = b"\0update_socket_protocol\0"
+_DOOR = "graft-transparent"
+
+
+class TransparentMap:
+    """graft-transparent(8) pins it and says whose it is. It is opened anew for each use, for a program that is loaded
+    again has another one."""
+
+    def __init__(
+        self,
+        pin: Path = Path("/sys/fs/bpf/graft/transparent"),
+        types: Path = Path("/sys/kernel/btf/vmlinux"),
+        mptcp: Path = Path("/proc/sys/net/mptcp"),
+    ) -> None:
+        """types: the kernel's BTF. mptcp: a folder that there is where the kernel has MPTCP."""
+        self._pin = pin
+        self._types = types
+        self._mptcp = mptcp
+        self._known: tuple[int, frozenset[int]] | None = None  # the map's id, and the keys that it was given
+
+    @functools.cached_property
+    def _can(self) -> bool:
+        try:
+            return self._mptcp.is_dir() and _FUNCTION in self._types.read_bytes()
+        except OSError:
+            return False
+
+    def can_be_served(self) -> bool:
+        """Whether this kernel has what the door's program attaches to; looked up once."""
+        return self._can
+
+    def equalize(self, cookies: frozenset[int], *, whole: bool) -> bool:
+        """Make the keys these; False where nothing is pinned. whole: also where this was the last to write it.
+
+        Raises KernelError; some of it may be done then.
+        """
+        known, self._known = self._known, None
+        try:
+            with PinnedMap(str(self._pin)) as found:
+                keys = known[1] if known is not None and known[0] == found.id and not whole else found.keys()
+                for cookie in keys - cookies:
+                    found.drop(cookie)
+                for cookie in cookies - keys:
+                    found.put(cookie)
+                self._known = found.id, cookies
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._refuse(error)
+        return True
+
+    def _refuse(self, error: OSError) -> NoReturn:
+        number = error.errno or errno.EIO
+        match number:
+            case errno.EPERM:
+                sentence = (
+                    f"the BPF door's map {self._pin} may not be opened: graftd needs the system call bpf, so add "
+                    "SystemCallFilter=bpf to its unit"
+                )
+            case errno.EACCES:
+                sentence = (
+                    f"the BPF door's map {self._pin} is not graftd's to open: restart {_DOOR}, which gives it to "
+                    "graftd's user"
+                )
+            case errno.EMEDIUMTYPE:
+                sentence = f"{self._pin} is not the BPF door's map: remove it, and restart {_DOOR}"
+            case errno.E2BIG:
+                sentence = f"the BPF door's map {self._pin} is full: it cannot hold more namespaces"
+            case _:
+                sentence = f"the BPF door's map {self._pin} cannot be written: {error.strerror}"
+        raise KernelError(number, sentence) from error
