@@ -12,17 +12,17 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
 from types import TracebackType
 
 # bpf's number: arch/*/kernel/syscalls, and asm-generic's for those that are not named.
 _NUMBERS = {"x86_64": 321, "i386": 357, "i686": 357, "ppc64le": 361, "s390x": 351, "armv7l": 386, "armv8l": 386}
 _GENERIC_NUMBER = 280
 
-_UPDATE, _DELETE, _NEXT_KEY, _OPEN, _INFO = 2, 3, 4, 7, 15
+_UPDATE, _DELETE, _OPEN, _INFO, _LOOKUP_BATCH = 2, 3, 7, 15, 24
 _TYPE_HASH = 1
 _OPEN_ATTRIBUTES = struct.Struct("=QII")  # path, fd, flags
-_ELEMENT_ATTRIBUTES = struct.Struct("=I4xQQQ")  # fd, key, value or next key, flags
+_ELEMENT_ATTRIBUTES = struct.Struct("=I4xQQQ")  # fd, key, value, flags
+_BATCH_ATTRIBUTES = struct.Struct("=QQQQIIQQ")  # where to begin, where it ended, keys, values, count, fd, flags, flags
 _INFO_ATTRIBUTES = struct.Struct("=IIQ")  # fd, length, info
 _MAP_INFO = struct.Struct("=IIIII")  # type, id, key's size, value's size, max_entries; more follows
 
@@ -55,8 +55,18 @@ class PinnedMap:
         self.close()
 
     def keys(self) -> set[int]:
-        """Those that there are. What others change meanwhile may be missed."""
-        return set(self._walk())
+        """Those that there are."""
+        keys = (ctypes.c_uint64 * self.max_entries)()
+        values = (ctypes.c_uint8 * self.max_entries)()
+        position = ctypes.c_uint32()
+        at, *places = (ctypes.addressof(one) for one in (position, keys, values))
+        given = ctypes.create_string_buffer(_BATCH_ATTRIBUTES.size)
+        _BATCH_ATTRIBUTES.pack_into(given, 0, 0, at, *places, self.max_entries, self._fd, 0, 0)
+        # Everything was read when there is nothing more.
+        with contextlib.suppress(FileNotFoundError):
+            _call(_LOOKUP_BATCH, given)
+        count = _BATCH_ATTRIBUTES.unpack(given)[4]
+        return set(keys[:count])
 
     def put(self, key: int) -> None:
         """Have this key, with the value 1."""
@@ -67,21 +77,7 @@ class PinnedMap:
         with contextlib.suppress(FileNotFoundError):
             self._element(_DELETE, ctypes.c_uint64(key), None)
 
-    def _walk(self) -> Iterator[int]:
-        key: ctypes.c_uint64 | None = None
-        # After a key that is gone the kernel begins anew, so the end may never come.
-        for _ in range(self.max_entries):
-            following = ctypes.c_uint64()
-            try:
-                self._element(_NEXT_KEY, key, following)
-            except FileNotFoundError:
-                return
-            yield following.value
-            key = following
-
-    def _element(
-        self, command: int, key: ctypes.c_uint64 | None, value: ctypes.c_uint64 | ctypes.c_uint8 | None
-    ) -> None:
+    def _element(self, command: int, key: ctypes.c_uint64, value: ctypes.c_uint8 | None) -> None:
         places = (0 if one is None else ctypes.addressof(one) for one in (key, value))
         _bpf(command, _ELEMENT_ATTRIBUTES.pack(self._fd, *places, 0))
 
@@ -95,10 +91,13 @@ class PinnedMap:
 
 
 def _bpf(command: int, attributes: bytes) -> int:
-    machine = os.uname().machine
-    given = ctypes.create_string_buffer(attributes, len(attributes))
-    number = _NUMBERS.get(machine, _GENERIC_NUMBER)
-    done = _libc.syscall(ctypes.c_long(number), ctypes.c_long(command), given, ctypes.c_long(len(attributes)))
+    return _call(command, ctypes.create_string_buffer(attributes, len(attributes)))
+
+
+def _call(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    """attributes: the kernel may write into them."""
+    number = _NUMBERS.get(os.uname().machine, _GENERIC_NUMBER)
+    done = _libc.syscall(ctypes.c_long(number), ctypes.c_long(command), attributes, ctypes.c_long(len(attributes)))
     if done < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

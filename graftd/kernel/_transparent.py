@@ -51,6 +51,7 @@ class TransparentMap:
         """
         known, self._known = self._known, None
         try:
+            self._pin.lstat()  # for bpf(2) may not be permitted, and need not be where there is nothing
             with PinnedMap(str(self._pin)) as found:
                 keys = known[1] if known is not None and known[0] == found.id and not whole else found.keys()
                 for cookie in keys - cookies:
@@ -69,8 +70,8 @@ class TransparentMap:
         match number:
             case errno.EPERM:
                 sentence = (
-                    f"the BPF door's map {self._pin} may not be opened: graftd needs the system call bpf, so add "
-                    "SystemCallFilter=bpf to its unit"
+                    f"the BPF door's map {self._pin} may not be opened, for graftd has not the system call bpf: "
+                    f"{_DOOR} lets it have that, so systemctl restart graftd after that was installed"
                 )
             case errno.EACCES:
                 sentence = (

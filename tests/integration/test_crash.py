@@ -121,7 +121,7 @@ def test_killed_in_a_migration(graftd: Graftd) -> None:
     check(clients, state_of(stubs, _NAMESPACES))
     check_kernel(stubs)
     stubs.close()
-    assert list(graftd.state.glob("graftd.db.v2.*.backup")), "no copy of the older schema was kept"
+    assert list(graftd.state.glob("graftd.db.v3.*.backup")), "no copy of the older schema was kept"
 
 
 def _endpoints(kernel: played.Remote) -> dict[str, int]:

@@ -157,14 +157,21 @@ class World:
 
     # Changing
 
-    def change(self, act: Callable[[Transaction], object], **how: bool) -> int:
+    def change(
+        self,
+        act: Callable[[Transaction], object],
+        *,
+        dry_run: bool = False,
+        abort: bool = False,
+        about: str | None = None,
+    ) -> int:
         """How many sockets were aborted."""
 
         def answered(transaction: Transaction) -> Callable[[Carried], int]:
             act(transaction)
             return lambda carried: carried.aborted
 
-        value, aborted = self.engine.change(answered, **how)
+        value, aborted = self.engine.change(answered, dry_run=dry_run, abort=abort, about=about)
         assert value == aborted
         return aborted
 

@@ -380,8 +380,8 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreVersionError) as caught:
         Store.open(path)
     assert str(caught.value) == (
-        f"the database {path} has schema 99, and this graftd knows 2 at most: install the graftd that wrote it, "
-        "or put the backup that was made before schema 3 (db.v2.*.backup) in its place"
+        f"the database {path} has schema 99, and this graftd knows 3 at most: install the graftd that wrote it, "
+        "or put the backup that was made before schema 4 (db.v3.*.backup) in its place"
     )
     assert path.read_bytes() == data
     assert not list(tmp_path.glob("*.backup"))
@@ -403,12 +403,12 @@ def test_a_migration_with_its_backup(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_schema, "MIGRATIONS", _schema.MIGRATIONS + steps)
     with Store.open(path) as store:
         with store.snapshot() as view:
-            assert view.schema_version == 4
+            assert view.schema_version == 5
         assert held(store)[1] == {1}
         first, second = store.migrated
     assert sorted(tmp_path.glob("*")) == [path, first, second]
-    assert first.name.startswith("db.v2.2")
-    assert second.name.startswith("db.v3.2")
+    assert first.name.startswith("db.v3.2")
+    assert second.name.startswith("db.v4.2")
     with Store.open(path) as store:
         assert store.migrated == ()
     monkeypatch.undo()

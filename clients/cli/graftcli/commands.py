@@ -74,7 +74,14 @@ _LIMITS = (
     Option("max-ephemeral", "of them, those whose port the kernel chose", "N"),
     Option("max-endpoints", "endpoints at most", "N"),
 )
-_NAMESPACE = (*_SELECTOR, *_LIMITS, _LABEL, Option("annotation", "a note for programs", "KEY=VALUE", many=True))
+_NAMESPACE = (
+    *_SELECTOR,
+    *_LIMITS,
+    _LABEL,
+    Option("annotation", "a note for programs", "KEY=VALUE", many=True),
+    Option("transparent", "its programs need no preload: sockets come through the BPF door, where it is served"),
+)
+_TRANSIENT = Option("transient", "it goes, with all that it holds, when its network namespace does; never changed")
 _ENDPOINT = (
     Option("type", "ipv4, ipv6 or unix; told by the address if left out", "TYPE", choices=("ipv4", "ipv6", "unix")),
     Option("address", "the host's address", "ADDRESS"),
@@ -121,15 +128,20 @@ COMMANDS = (
         "namespaces:listed",
         options=(_ONLY_LABEL, Option("absent", "only those that are not there now")),
     ),
-    Command("add-namespace", "Namespaces", "register a namespace", "namespaces:add", "NAME", _NAMESPACE),
+    Command("add-namespace", "Namespaces", "register a namespace", "namespaces:add", "NAME", (*_NAMESPACE, _TRANSIENT)),
     Command("show-namespace", "Namespaces", "tell all about one", "namespaces:show", "NAME"),
     Command(
         "update-namespace",
         "Namespaces",
-        "change its selector, limits, labels or annotations",
+        "change its selector, limits, labels, annotations or transparency",
         "namespaces:update",
         "NAME",
-        (*_NAMESPACE, _NO_LABEL, Option("no-annotation", "take an annotation away", "KEY", many=True)),
+        (
+            *_NAMESPACE,
+            Option("no-transparent", "its sockets do not come through the BPF door any more"),
+            _NO_LABEL,
+            Option("no-annotation", "take an annotation away", "KEY", many=True),
+        ),
     ),
     Command(
         "delete-namespace",
@@ -145,7 +157,7 @@ COMMANDS = (
         "register a namespace and take over the table that it has in the kernel",
         "namespaces:adopt",
         "NAME",
-        _NAMESPACE,
+        (*_NAMESPACE, _TRANSIENT),
         "list-tables shows what there is to take over.",
     ),
     Command(

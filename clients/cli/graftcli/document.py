@@ -23,7 +23,8 @@ from ip_graft.values import address, number
 
 Value = TypeVar("Value")
 
-_NAMESPACE = ("name", "selector", "labels", "annotations", "limits", "endpoints", "rules", "acl")
+_OF_NAMESPACE = ("labels", "annotations", "limits", "transparent", "transient")
+_NAMESPACE = ("name", "selector", *_OF_NAMESPACE, "endpoints", "rules", "acl")
 _INET = ("address", "ports", "protocols", "mark", "device")
 _ENDPOINT = ("name", "type", *_INET, "path", "target", "max_sockets", "privileged", "labels")
 _RULE = ("id", "direction", "network", "protocols", "ports", "verdict", "endpoint")
@@ -53,6 +54,7 @@ def written(export: m.ExportNamespaceResponse) -> dict[str, Any]:
         value["annotations"] = dict(sorted(namespace.annotations.items()))
     if limits := text.limits_set(namespace):
         value["limits"] = {name: getattr(namespace.limits, name) for name in limits}
+    value |= _without_defaults({"transparent": namespace.transparent, "transient": namespace.transient})
     value["endpoints"] = [_endpoint(one) for one in export.endpoints.endpoints]
     value["rules"] = [_rule(one) for one in export.rules.rules]
     value["acl"] = [_acl_rule(one) for one in export.acl_rules.acl_rules]
@@ -219,7 +221,7 @@ def _document(given: _Map) -> Document:
         _read_namespace(given, request.namespace)
         request.allow_missing = True
     else:
-        for key in ("labels", "annotations", "limits"):
+        for key in _OF_NAMESPACE:
             if key in given:
                 raise given.wrong(f"'{key}' needs the selector beside it: the namespace is made just as it stands here")
     if "endpoints" in given.values:
@@ -249,6 +251,8 @@ def _read_namespace(given: _Map, namespace: m.Namespace) -> None:
         limits = _Map(given.source, given.values["limits"], "limits", text.LIMITS)
         for name in limits.values:
             setattr(namespace.limits, name, limits.number(name))
+    namespace.transparent = given.flag("transparent")
+    namespace.transient = given.flag("transient")
 
 
 def _read_endpoint(given: _Map, parent: str, endpoint: m.Endpoint) -> None:

@@ -39,6 +39,7 @@ COLUMNS: list[Column[m.Namespace]] = [
     Column("STATE", lambda one: word_of(one, "state")),
     Column("FROZEN", _frozen),
     Column("SYNC", lambda one: text.sync(one.sync)),
+    Column("TRAITS", text.traits, wide=True),
     Column("LIMITS", text.limits, wide=True),
     Column("LABELS", text.labels, wide=True),
     Column("COOKIE", lambda one: str(one.netns_cookie or ""), wide=True),
@@ -93,6 +94,10 @@ def _read(args: Args, *, whole: bool) -> tuple[m.Namespace, list[str]]:
             mask.append(f"limits.{name}")
     found.labels.update(fields.pairs(args, "label"))
     found.annotations.update(fields.pairs(args, "annotation"))
+    if said := fields.one_of(args, "transparent", "no-transparent"):
+        found.transparent = said == "transparent"
+        mask.append("transparent")
+    found.transient = "transient" in args
     return found, mask
 
 

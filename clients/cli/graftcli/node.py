@@ -45,6 +45,14 @@ def _reconcile(one: m.NodeStatus) -> str:
     )
 
 
+def _transparent(one: m.NodeStatus) -> str:
+    door = one.transparent
+    state = word_of(door, "state")
+    if door.state == m.TRANSPARENT_STATE_SERVED:
+        return f"{state}, {counted(door.namespaces, 'namespace')}"
+    return f"{state}: {door.detail}" if door.detail else state
+
+
 STATUS: list[Column[m.NodeStatus]] = [
     Column("STATE", lambda one: word_of(one, "state")),
     Column("FROZEN", lambda one: f"frozen {one.freeze_reason}".strip() if one.frozen else ""),
@@ -52,6 +60,7 @@ STATUS: list[Column[m.NodeStatus]] = [
     Column("STARTED", lambda one: one.start_time.ToJsonString()),
     Column("KERNEL", lambda one: one.kernel.kernel_release),
     Column("MODULE", _module),
+    Column("TRANSPARENT", _transparent),
     Column("STORE", _store),
     Column("SYNC", _reconcile),
     Column("WATCHERS", lambda one: str(one.watchers)),

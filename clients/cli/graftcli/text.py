@@ -162,10 +162,14 @@ def selector(value: m.NamespaceSelector) -> str:
 
 
 def namespace(value: m.Namespace) -> str:
-    words = [selector(value.selector), limits(value)]
+    words = [selector(value.selector), limits(value), traits(value)]
     if value.labels:
         words.append(f"labels {labels(value)}")
     return " ".join(filter(None, words))
+
+
+def traits(value: m.Namespace) -> str:
+    return " ".join(name for name in ("transparent", "transient") if getattr(value, name))
 
 
 def limits_set(value: m.Namespace) -> list[str]:

@@ -29,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     service.module,
     service.conditions,
     service.frozen,
+    service.transparent,
     namespace.registered,
     namespace.present,
     namespace.frozen,

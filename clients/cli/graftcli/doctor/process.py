@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from graft_client import messages as m
 from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, Finding
 from graftcli.doctor.host import Process
@@ -25,7 +26,8 @@ def process(facts: Facts) -> Iterator[Finding]:
         return
     subject = f"{found.command} (pid {facts.pid})"
     yield from _place(facts, subject, found)
-    yield from _door(subject, found)
+    if not _passes_bpf_door(facts, found):
+        yield from _door(subject, found)
     if found.can_configure:
         plain = [one for export in facts.exports.values() for one in export.endpoints.endpoints if not one.privileged]
         if plain:
@@ -59,6 +61,13 @@ def _place(facts: Facts, subject: str, found: Process) -> Iterator[Finding]:
         if facts.wanted:
             cause += f", and is another than that of {last(facts.wanted)}"
         yield Finding(ERROR, "wrong-namespace", subject, cause, f"graftcli add-namespace NAME --pid {facts.pid}")
+
+
+def _passes_bpf_door(facts: Facts, found: Process) -> bool:
+    """Whether each socket that it makes is graftable, whatever it is made of."""
+    served = facts.status is not None and facts.status.transparent.state == m.TRANSPARENT_STATE_SERVED
+    here = [one for one in facts.namespaces.values() if found.cookie and one.netns_cookie == found.cookie]
+    return served and any(one.transparent for one in here)
 
 
 def _door(subject: str, found: Process) -> Iterator[Finding]:

@@ -8,11 +8,29 @@ from collections.abc import Iterator
 from graft_client import GraftdError, probe
 from graft_client import messages as m
 from graftcli.doctor.facts import Facts
-from graftcli.doctor.finding import ERROR, WARNING, Finding
+from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
+from graftcli.session import last
 
 _START = "systemctl start graftd, and look at: journalctl -u graftd"
 # Conditions that another check tells about in more words.
 _TOLD_ELSEWHERE = ("MODULE_NOT_LOADED", "TABLES_CLAIMED")
+_TOLD = 3
+_PRELOAD = "or start the programs by graft(1), which preloads it"
+# What the BPF door lacks: a code, and what to do.
+_DOOR = {
+    m.TRANSPARENT_STATE_NOT_LOADED: (
+        "transparent-not-loaded",
+        f"install graft-transparent, and: systemctl enable --now graft-transparent; {_PRELOAD}",
+    ),
+    m.TRANSPARENT_STATE_KERNEL_CANNOT: (
+        "transparent-kernel-cannot",
+        f"boot a kernel from 6.6 on with MPTCP (CONFIG_MPTCP); {_PRELOAD}",
+    ),
+    m.TRANSPARENT_STATE_FAILED: (
+        "transparent-failed",
+        f"systemctl restart graft-transparent, and look at: graft-transparent status; {_PRELOAD}",
+    ),
+}
 _REMEDIES = {
     "STORE_FULL": "free some space on the disk of /var/lib/graftd; nothing has to be restarted",
     "STORE_READ_ONLY": "mount the disk of /var/lib/graftd read-write, and let graftd's user write there",
@@ -114,6 +132,27 @@ def conditions(facts: Facts) -> Iterator[Finding]:
             condition.message,
             _REMEDIES.get(condition.reason, "look at: journalctl -u graftd"),
         )
+
+
+def transparent(facts: Facts) -> Iterator[Finding]:
+    """Whether the BPF door is served where a namespace wants it."""
+    wanting = [last(one.name) for one in facts.looked_at if one.transparent]
+    if not wanting or facts.status is None:
+        return
+    door, found = facts.status.transparent, _DOOR.get(facts.status.transparent.state)
+    if found is not None:
+        code, remedy = found
+        most = ", ".join(wanting[:_TOLD]) + (" and others" if len(wanting) > _TOLD else "")
+        cause = f"{most} would have it, and its programs are grafted only if libgraft.so is preloaded: {door.detail}"
+        yield Finding(WARNING, code, "BPF door", cause, remedy)
+        return
+    yield Finding(
+        NOTE,
+        "transparent-io-uring",
+        "BPF door",
+        "sockets that a program makes by io_uring do not pass it, and stay native",
+        "where a program uses io_uring, let it make its sockets by socket(2); most do, or have an option for it",
+    )
 
 
 def frozen(facts: Facts) -> Iterator[Finding]:
