@@ -86,7 +86,15 @@ limits = st.builds(
 )
 freezes = st.none() | st.builds(Freeze, reason=st.text(max_size=256))
 namespaces = st.builds(
-    Namespace, name=ids, selector=selectors, limits=limits, labels=labels, annotations=kept, freeze=freezes
+    Namespace,
+    name=ids,
+    selector=selectors,
+    limits=limits,
+    labels=labels,
+    annotations=kept,
+    freeze=freezes,
+    transparent=st.booleans(),
+    transient=st.booleans(),
 )
 targeted = st.builds(TargetedEndpoint, endpoint=told_endpoints(), target=st.just("") | ids, labels=labels)
 

@@ -158,5 +158,7 @@ namespaces = st.builds(
     labels=labels,
     annotations=st.dictionaries(keys, st.text(max_size=20), max_size=3),
     freeze=st.none() | st.builds(Freeze, reason=st.text(max_size=20)),
+    transparent=st.booleans(),
+    transient=st.booleans(),
 )
 identities = st.builds(NetnsIdentity, boot_id=st.uuids().map(str), cookie=st.integers(1, 2**64 - 1))

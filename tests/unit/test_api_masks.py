@@ -221,3 +221,24 @@ def test_an_update_to_what_there_is_changes_nothing(
     for paths in ([], ["*"]):
         result = masks.merge(current, FieldMask(paths=paths), current, fields, "field")
         assert masks.differing(current, result, fields) == []
+
+
+def test_a_flag_that_is_not_set_needs_a_mask() -> None:
+    current = namespace_pb2.Namespace(transparent=True, transient=True)
+    nothing = namespace_pb2.Namespace()
+    for mask, expected in ((None, True), (FieldMask(paths=["transparent"]), False), (FieldMask(paths=["*"]), False)):
+        merged = masks.merge(nothing, mask, current, masks.NAMESPACE, "namespace")
+        assert (merged.transparent, merged.transient) == (expected, True)
+
+
+def test_transient_is_immutable() -> None:
+    plain, transient = namespace_pb2.Namespace(), namespace_pb2.Namespace(transient=True)
+    masks.merge(transient, None, transient, masks.NAMESPACE, "namespace")
+    for sent, mask, current in (
+        (transient, None, plain),
+        (transient, FieldMask(paths=["*"]), plain),
+        (plain, FieldMask(paths=["transient"]), transient),
+    ):
+        with pytest.raises(ImmutableFieldsError) as caught:
+            masks.merge(sent, mask, current, masks.NAMESPACE, "namespace")
+        assert caught.value.violations[0].field == "namespace.transient"

@@ -232,6 +232,34 @@ def test_status_tells_what_is_wrong(bed: Bed) -> None:
     assert done.out.endswith("STORE_FULL: there is no room on the disk: free some\n")
 
 
+def test_transparent_and_transient(bed: Bed) -> None:
+    assert bed.run("add-namespace pod --netns pod --transparent --transient").status == 0
+    made = bed.fake.namespaces["namespaces/pod"]
+    assert (made.transparent, made.transient) == (True, True)
+    assert "traits:      transparent transient\n" in bed.run("show-namespace pod").out
+    assert "transparent transient" in bed.run("list-namespaces -o wide").out
+    exported = bed.run("export pod").out
+    assert "transparent: true\ntransient: true\n" in exported
+    assert bed.run("update-namespace pod --no-transparent").status == 0
+    assert not bed.fake.namespaces["namespaces/pod"].transparent
+    assert bed.run("update-namespace pod --transparent").status == 0
+    assert bed.fake.namespaces["namespaces/pod"].transparent
+    both = bed.run("update-namespace pod --transparent --no-transparent")
+    assert (both.status, "exclude one another" in both.err) == (2, True)
+    never = bed.run("update-namespace pod --transient")
+    assert (never.status, "unknown option" in never.err) == (2, True)
+
+
+def test_status_tells_of_the_bpf_door(bed: Bed) -> None:
+    bed.fake.status.transparent.state = m.TRANSPARENT_STATE_SERVED
+    bed.fake.status.transparent.namespaces = 2
+    assert "bpf-door: served, 2 namespaces\n" in bed.run("status").out
+    bed.fake.status.transparent.CopyFrom(
+        m.TransparentStatus(state=m.TRANSPARENT_STATE_NOT_LOADED, detail="start graft-transparent")
+    )
+    assert "bpf-door: not-loaded: start graft-transparent\n" in bed.run("status").out
+
+
 def test_version_also_without_graftd(bed: Bed) -> None:
     assert bed.run("version").out.splitlines()[1] == "graftd 1.2.3"
     assert bed.run("version -o json").json()["graftd"] == "1.2.3"

@@ -188,6 +188,14 @@ def counted(bed: Bed, machine: Machine) -> None:
     bed.fake.endpoints["namespaces/web/endpoints/ep-http"].max_sockets = 5
 
 
+def door(state: m.TransparentState) -> Fault:
+    def cause(bed: Bed, machine: Machine) -> None:
+        bed.fake.namespaces["namespaces/web"].transparent = True
+        bed.fake.status.transparent.CopyFrom(m.TransparentStatus(state=state, detail=f"the sentence of {state}"))
+
+    return cause
+
+
 FAULTS: dict[str, tuple[Fault, str, str, str]] = {
     # what was prepared: code, words of the cause, words of the remedy
     "module": (
@@ -249,6 +257,30 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
         "namespace-absent",
         "process 7, by which it was found, has ended",
         "update-namespace web --pid PID",
+    ),
+    "door not loaded": (
+        door(m.TRANSPARENT_STATE_NOT_LOADED),
+        "transparent-not-loaded",
+        "web would have it, and its programs are grafted only if libgraft.so is preloaded: the sentence of 2",
+        "systemctl enable --now graft-transparent; or start the programs by graft(1)",
+    ),
+    "door that cannot be": (
+        door(m.TRANSPARENT_STATE_KERNEL_CANNOT),
+        "transparent-kernel-cannot",
+        "the sentence of 3",
+        "boot a kernel from 6.6 on with MPTCP",
+    ),
+    "door that fails": (
+        door(m.TRANSPARENT_STATE_FAILED),
+        "transparent-failed",
+        "the sentence of 4",
+        "systemctl restart graft-transparent",
+    ),
+    "door and io_uring": (
+        door(m.TRANSPARENT_STATE_SERVED),
+        "transparent-io-uring",
+        "sockets that a program makes by io_uring do not pass it",
+        "socket(2)",
     ),
     "refused": (sync(m.SYNC_STATE_FAILED), "kernel-refuses", "the kernel refuses it: no device", "graftcli reconcile"),
     "pending": (sync(m.SYNC_STATE_PENDING), "pending", "it is not in the kernel yet: no device", "graftcli reconcile"),
@@ -429,6 +461,19 @@ def test_rules_that_can_never_match(bed: Bed, machine: Machine, rules: list[str]
         assert bed.run(f"-n web add-rule r{number} --direction ingress {words}").status == 0
     found = [one.subject for one in examined(bed, machine) if one.code == "rule-dead"]
     assert found == [f"web rule r{number}" for number in dead]
+
+
+@pytest.mark.parametrize("state", [m.TRANSPARENT_STATE_SERVED, m.TRANSPARENT_STATE_NOT_LOADED])
+def test_a_static_program_behind_the_bpf_door(bed: Bed, machine: Machine, state: m.TransparentState) -> None:
+    machine.processes[7] = PROCESS._replace(has_library=False, is_static=True, is_go=True)
+    door(state)(bed, machine)
+    served = state == m.TRANSPARENT_STATE_SERVED
+    assert ("static-program" in codes(bed, machine, pid=7)) is not served
+
+
+def test_nobody_asks_for_the_bpf_door(bed: Bed, machine: Machine) -> None:
+    bed.fake.status.transparent.state = m.TRANSPARENT_STATE_NOT_LOADED
+    assert examined(bed, machine) == []
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ def exports(draw: st.DrawFn) -> m.ExportNamespaceResponse:
             selector=draw(SELECTORS),
             labels=draw(LABELS),
             annotations=draw(st.dictionaries(IDS, WORDS, max_size=3)),
+            transparent=draw(st.booleans()),
+            transient=draw(st.booleans()),
         )
     )
     limits = draw(LIMITS)

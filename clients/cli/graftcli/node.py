@@ -60,7 +60,7 @@ STATUS: list[Column[m.NodeStatus]] = [
     Column("STARTED", lambda one: one.start_time.ToJsonString()),
     Column("KERNEL", lambda one: one.kernel.kernel_release),
     Column("MODULE", _module),
-    Column("TRANSPARENT", _transparent),
+    Column("BPF-DOOR", _transparent),
     Column("STORE", _store),
     Column("SYNC", _reconcile),
     Column("WATCHERS", lambda one: str(one.watchers)),

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written into the BPF door's map, with a map that a test plays; a real one is written in tests/service."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from graftd import ports
+from graftd.errors import KernelError
+from graftd.kernel import TransparentMap, _transparent
+
+FUNCTION = b"\0update_socket_protocol\0"
+
+
+class Map:
+    """A map that is pinned, as PinnedMap opens it."""
+
+    pinned: Map | None = None
+    ids = itertools.count(1)
+
+    def __init__(self) -> None:
+        self.id = next(self.ids)
+        self.held: set[int] = set()
+        self.calls: list[str] = []
+        self.error = 0
+        self.open = 0
+
+    def __enter__(self) -> Map:
+        self.open += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open -= 1
+
+    def _called(self, what: str) -> None:
+        self.calls.append(what)
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+
+    def keys(self) -> set[int]:
+        self._called("keys")
+        return set(self.held)
+
+    def put(self, key: int) -> None:
+        self._called(f"put {key}")
+        self.held.add(key)
+
+    def drop(self, key: int) -> None:
+        self._called(f"drop {key}")
+        self.held.discard(key)
+
+
+@pytest.fixture
+def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a map is pinned while there is a file."""
+    path = tmp_path / "transparent"
+    path.touch()
+    one = Map()
+
+    def opened(name: str) -> Map:
+        assert name == str(path)
+        if Map.pinned is None:
+            raise FileNotFoundError(errno.ENOENT, "gone meanwhile")
+        return Map.pinned
+
+    monkeypatch.setattr(_transparent, "PinnedMap", opened)
+    Map.pinned = one
+    yield path
+    assert one.open == 0
+
+
+def made(pin: Path) -> TransparentMap:
+    return TransparentMap(pin, pin.parent / "vmlinux", pin.parent / "mptcp")
+
+
+def there() -> Map:
+    assert Map.pinned is not None
+    return Map.pinned
+
+
+def test_it_is_the_engines_port(pin: Path) -> None:
+    port: ports.TransparentMap = made(pin)
+    assert port.equalize(frozenset(), whole=False)
+
+
+def test_only_what_differs_is_written(pin: Path) -> None:
+    one, found = made(pin), there()
+    found.held = {1, 9}
+    assert one.equalize(frozenset({1, 2}), whole=False)
+    assert found.calls == ["keys", "drop 9", "put 2"]
+    found.calls.clear()
+    assert one.equalize(frozenset({2, 3}), whole=False)
+    assert found.calls == ["drop 1", "put 3"]  # what it wrote, it knows
+    found.held = {5}
+    found.calls.clear()
+    assert one.equalize(frozenset({2, 3}), whole=True)
+    assert found.calls[0] == "keys"
+    assert found.held == {2, 3}
+
+
+def test_another_map_gets_everything(pin: Path) -> None:
+    one, first = made(pin), there()
+    one.equalize(frozenset({1}), whole=False)
+    second = Map.pinned = Map()
+    one.equalize(frozenset({1, 2}), whole=False)
+    assert (first.held, second.held) == ({1}, {1, 2})
+
+
+def test_no_map(pin: Path) -> None:
+    one = made(pin)
+    Map.pinned = None
+    assert not one.equalize(frozenset({1}), whole=False)  # it went between two looks
+    pin.unlink()
+    assert not one.equalize(frozenset({1}), whole=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EPERM, "for graftd has not the system call bpf"),
+        (errno.EACCES, "is not graftd's to open: restart graft-transparent"),
+        (errno.EMEDIUMTYPE, "is not the BPF door's map: remove it"),
+        (errno.E2BIG, "is full"),
+        (errno.ENOMEM, "cannot be written: Cannot allocate memory"),
+    ],
+)
+def test_refusals(pin: Path, number: int, words: str) -> None:
+    one, found = made(pin), there()
+    one.equalize(frozenset({1}), whole=False)
+    found.error = number
+    with pytest.raises(KernelError, match=words) as caught:
+        one.equalize(frozenset({2}), whole=False)
+    assert caught.value.errno == number
+    found.error, found.calls = 0, []
+    assert one.equalize(frozenset({2}), whole=False)
+    assert found.calls[0] == "keys"  # what was done before it failed is not known
+
+
+@pytest.mark.parametrize(
+    ("types", "mptcp", "expected"),
+    [(FUNCTION, True, True), (FUNCTION, False, False), (b"\0update_socket\0", True, False), (None, True, False)],
+)
+def test_what_the_kernel_can(pin: Path, types: bytes | None, mptcp: bool, expected: bool) -> None:
+    if types is not None:
+        (pin.parent / "vmlinux").write_bytes(b"\x9f\xeb\x01" + types + b"more\0")
+    if mptcp:
+        (pin.parent / "mptcp").mkdir()
+    one = made(pin)
+    assert one.can_be_served() is expected
+    assert one.can_be_served() is expected
