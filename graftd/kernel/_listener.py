@@ -20,7 +20,7 @@ from graftd.model import Notice
 _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 8 * 1024 * 1024
 _DATAGRAM_BYTES = 64 * 1024
-_AT_ONCE = 1000  # datagrams, so that a storm leaves an event loop time for others
+_AT_ONCE = 32  # datagrams, so that a storm leaves an event loop time for others
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Listener:
         self._socket.close()
 
     def receive(self) -> Heard:
-        """What has come so far, or the first thousand of it; does not wait."""
+        """What has come so far, or the first of it; does not wait."""
         notices: list[Notice] = []
         lost = False
         for _ in range(_AT_ONCE):

@@ -221,14 +221,17 @@ def _call(words: Sequence[str], log: IO[str]) -> int:
     return call(words, log=log, cwd=CHECKOUT)
 
 
+# In the order in which they begin: after the quickest to fail the longest, so that none of these runs on alone.
 SUITES = {
     suite.name: suite
     for suite in (
         Suite("check", "formatters, linters, types", host_command(sys.executable, "-m", "check")),
         Suite("unit", "what needs no kernel module", unit_tests),
-        Suite("integration", "graftd as a process, the kernel played", integration_tests),
+        Suite("packages", "the deb packages on a machine of Debian 13, all they go through",
+              packages(Guest(timeout=3000.0), *_ALL_OF_PACKAGES, older=True)),
         Suite("guest-debug", "kernel 6.12 with KASAN, lockdep and leak detection",
               guest_tests(Guest(kernel="debug", timeout=3300.0), _FEWER_RACES)),
+        Suite("integration", "graftd as a process, the kernel played", integration_tests),
         Suite("guest-6.1", "kernel 6.1 of Debian 12", guest_tests(Guest(suite="bookworm", timeout=2400.0))),
         Suite("guest-6.12", "kernel 6.12 of Debian 13", guest_tests(Guest(suite="trixie", timeout=2400.0))),
         Suite("guest-7.3", "kernel 7.3 of Debian 13's backports",
@@ -239,8 +242,6 @@ SUITES = {
         Suite("resets", "guests that are reset while graftd works, on Debian 13", resets(3)),
         Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm")),
         Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
-        Suite("packages", "the deb packages on a machine of Debian 13, all they go through",
-              packages(Guest(timeout=3000.0), *_ALL_OF_PACKAGES, older=True)),
         Suite("packages-bookworm", "the deb packages on a machine of Debian 12: installation, reboot, removal",
               packages(Guest(suite="bookworm", timeout=3000.0), ["first_boot"], ["second_boot", "removal"])),
         Suite("packages-built", "packages built twice, linted, and the rpms in a root", package_builds),

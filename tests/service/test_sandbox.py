@@ -228,7 +228,7 @@ def _hidden() -> Iterator[dict[str, Path]]:
         path.touch()
     yield places
     for path in places.values():
-        run("umount", path, check=False)
+        _unmount(path, check=False)
         shutil.rmtree(path.parent)
     run("ip", "netns", "delete", "hidden")
     for name in places:
@@ -247,15 +247,20 @@ def test_a_namespace_where_the_sandbox_hides_it(hidden: dict[str, Path]) -> None
         assert remedy in found["remedy"]
     # They are one namespace, which one resource at most stands for.
     for path in hidden.values():
-        run("umount", path)
+        _unmount(path)
     with configured("", *{setting for _, setting in _HIDDEN.values()}):
         systemctl("restart", SERVICE)
         for name, path in hidden.items():
             assert _is(name, "absent")
             run("mount", "--bind", "/run/netns/hidden", path)
             eventually(partial(_is, name, "present"), "it comes while graftd runs")
-            run("umount", path)
+            _unmount(path)
             eventually(partial(_is, name, "absent"), "it goes")
+
+
+def _unmount(path: Path, *, check: bool = True) -> None:
+    """As 'ip netns delete' does it: graftd may be looking at what is there."""
+    run("umount", "--lazy", path, check=check)
 
 
 def _is(name: str, state: str) -> bool:

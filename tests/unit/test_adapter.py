@@ -370,8 +370,8 @@ def test_what_was_dropped_is_told_with_what_was_not(listener: Listener, mailbox:
 
 
 def test_a_storm_leaves_time_for_others(listener: Listener, mailbox: Mailbox) -> None:
-    mailbox.mail = [claimed("a") for _ in range(1001)]
-    assert len(listener.receive().notices) == 1000
+    mailbox.mail = [claimed("a") for _ in range(33)]
+    assert len(listener.receive().notices) == 32
     assert len(listener.receive().notices) == 1
 
 
