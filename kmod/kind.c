@@ -131,14 +131,17 @@ int graft_kind_init(void)
 	return 0;
 }
 
-/* Open door 2. */
+/*
+ * Open door 2. Streams of IPv4 are opened last and closed first: the BPF door
+ * takes them for the sign that all are open.
+ */
 int graft_kind_open(void)
 {
+	struct graft_kind *end = graft_kinds + ARRAY_SIZE(graft_kinds);
 	struct graft_kind *kind;
 	int err;
 
-	for (kind = graft_kinds;
-	     kind < graft_kinds + ARRAY_SIZE(graft_kinds); kind++) {
+	for (kind = end; kind-- > graft_kinds;) {
 		if (!kind->native)
 			continue;
 		err = graft_kind_register(kind);
@@ -148,7 +151,7 @@ int graft_kind_open(void)
 	return 0;
 
 err_unregister:
-	while (kind-- > graft_kinds)
+	while (++kind < end)
 		if (kind->native)
 			graft_kind_unregister(kind);
 	return err;

@@ -25,6 +25,7 @@ _LACKING = {
         "give a descriptor of a peer's process",
         "do io_uring's bind",
         "do io_uring's mark",
+        "serve the BPF door",
     ),
 }
 

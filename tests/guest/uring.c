@@ -226,14 +226,14 @@ static int act_fastopen(void)
 }
 
 /* The ring's own socket operation. */
-static int act_socket(void)
+static int own_socket(int protocol)
 {
 	char name[GRAFT_NAME_MAX] = "";
 	socklen_t room = sizeof(name);
 	int fd, result;
 
 	need(IORING_OP_SOCKET);
-	io_uring_prep_socket(entry(), address.any.sa_family, SOCK_STREAM, IPPROTO_GRAFT, 0);
+	io_uring_prep_socket(entry(), address.any.sa_family, SOCK_STREAM, protocol, 0);
 	fd = run();
 	if (fd < 0)
 		return tell(fd, "");
@@ -241,6 +241,17 @@ static int act_socket(void)
 	if (!result && getsockopt(fd, IPPROTO_GRAFT, GRAFT_SO_ENDPOINT, name, &room))
 		result = -errno;
 	return tell(result, name);
+}
+
+static int act_socket(void)
+{
+	return own_socket(IPPROTO_GRAFT);
+}
+
+/* The same by a program that asks for no door. */
+static int act_plain_socket(void)
+{
+	return own_socket(0);
 }
 
 /* The ring's own bind. */
@@ -292,7 +303,7 @@ static const struct {
 } acts[] = {
 	{ "connect", act_connect }, { "poll", act_poll },	{ "receive", act_receive },   { "accept", act_accept },
 	{ "sendmsg", act_sendmsg }, { "send-zc", act_send_zc }, { "fastopen", act_fastopen }, { "socket", act_socket },
-	{ "bind", act_bind },	    { "mark", act_mark },
+	{ "bind", act_bind },	    { "mark", act_mark },	{ "plain-socket", act_plain_socket },
 };
 
 int main(int argc, char **argv)

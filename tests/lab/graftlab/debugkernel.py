@@ -20,7 +20,7 @@ from .suites import TOOLS_RELEASE
 _SOURCE_PACKAGE = "linux-source-6.12"
 _PACKAGES = (
     _SOURCE_PACKAGE,
-    *("gcc", "make", "bc", "bison", "flex", "libelf-dev", "libc6-dev", "python3", "perl", "xz-utils", "rsync", "kmod"),
+    *("gcc", "make", "bc", "bison", "flex", "libelf-dev", "libc6-dev", "python3", "perl", "xz-utils", "rsync", "kmod", "pahole"),
 )
 _BUILD = """
 set -e
@@ -32,7 +32,7 @@ scripts/kconfig/merge_config.sh -m -O . .config ../debug.config >/dev/null
 make -s olddefconfig
 cp .config ../config
 nice -n 10 make -j{jobs} bzImage modules
-make -s modules_install INSTALL_MOD_PATH=/mnt/installed
+make -s modules_install INSTALL_MOD_PATH=/mnt/installed INSTALL_MOD_STRIP=1
 make -s run-command KBUILD_RUN_COMMAND='$(srctree)/scripts/package/install-extmod-build /mnt/build'
 cp arch/x86/boot/bzImage ../bzImage
 cat include/config/kernel.release > ../release

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package transparent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// State says whether the door serves.
+type State string
+
+// The states that a machine can be in.
+const (
+	Served       State = "served"
+	NotLoaded    State = "not-loaded"
+	KernelCannot State = "kernel-cannot"
+)
+
+// Status is what is known of the door.
+type Status struct {
+	State State `json:"state"`
+	// Detail is a sentence.
+	Detail string `json:"detail"`
+	// Namespaces is how many are in the map.
+	Namespaces int `json:"namespaces"`
+}
+
+// Read returns the door's status.
+func Read() (Status, error) {
+	for _, each := range pins {
+		if _, err := os.Stat(pinPath(each.pin)); errors.Is(err, fs.ErrNotExist) {
+			return absent()
+		} else if err != nil {
+			return Status{}, fmt.Errorf("looking for the program's link: %w", err)
+		}
+	}
+	count, err := countNamespaces()
+	if err != nil {
+		return Status{}, err
+	}
+	detail := "sockets of the namespaces in the map are graftable"
+	if open, err := doorIsOpen(); err != nil {
+		return Status{}, err
+	} else if !open {
+		detail = "sockets stay native until the module is loaded: modprobe graft"
+	}
+	return Status{State: Served, Detail: detail, Namespaces: count}, nil
+}
+
+// absent returns the status of a machine that has no program in place.
+func absent() (Status, error) {
+	var cannot *KernelCannotError
+	if err := kernelCan(btf.NewCache()); errors.As(err, &cannot) {
+		return Status{State: KernelCannot, Detail: cannot.Error() + "; the preload library serves"}, nil
+	} else if err != nil {
+		return Status{}, err
+	}
+	return Status{State: NotLoaded, Detail: "the program is not loaded: systemctl start graft-transparent"}, nil
+}
+
+func countNamespaces() (int, error) {
+	namespaces, err := openMap()
+	if err != nil {
+		return 0, err
+	}
+	defer namespaces.Close()
+	count := 0
+	var cookie uint64
+	var marked uint8
+	entries := namespaces.Iterate()
+	for entries.Next(&cookie, &marked) {
+		count++
+	}
+	if err := entries.Err(); err != nil {
+		return 0, fmt.Errorf("counting the namespaces: %w", err)
+	}
+	return count, nil
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package transparent
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+)
+
+func TestObjectIsWhatIsPinned(t *testing.T) {
+	spec, err := collectionSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, each := range pins {
+		if program := spec.Programs[each.program]; program == nil {
+			t.Errorf("the object has no program %q", each.program)
+		} else if program.License != "GPL" {
+			t.Errorf("%s is under %q, and the kernel asks for GPL", each.program, program.License)
+		}
+	}
+	if len(spec.Programs) != len(pins) {
+		t.Errorf("the object has %d programs, %d are put in place", len(spec.Programs), len(pins))
+	}
+	if last := pins[len(pins)-1]; spec.Programs[last.program].AttachType != ebpf.AttachModifyReturn {
+		t.Errorf("%s is put in place last, before the module is watched", last.program)
+	}
+	namespaces := spec.Maps[mapName]
+	if namespaces == nil {
+		t.Fatalf("the object has no map %q", mapName)
+	}
+	if namespaces.Type != ebpf.Hash || namespaces.KeySize != 8 || namespaces.ValueSize != 1 || namespaces.MaxEntries != 65536 {
+		t.Errorf("graftd expects another map than %v", namespaces)
+	}
+	for _, name := range []string{doorName, hostName} {
+		if spec.Variables[name] == nil {
+			t.Errorf("the object has no variable %q", name)
+		}
+	}
+}
+
+// kernelTypes returns the types of a kernel that has these alone.
+func kernelTypes(t *testing.T, types ...btf.Type) *btf.Spec {
+	t.Helper()
+	builder, err := btf.NewBuilder(types, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := builder.Marshal(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+func TestTypesSuffice(t *testing.T) {
+	number := &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}
+	hook := &btf.Func{Name: "update_socket_protocol", Type: &btf.FuncProto{Return: number}, Linkage: btf.GlobalFunc}
+	mptcp := &btf.Struct{Name: "mptcp_sock", Size: 4, Members: []btf.Member{{Name: "flags", Type: number}}}
+	tests := []struct {
+		name  string
+		types []btf.Type
+		want  string
+	}{
+		{"6.6 with MPTCP", []btf.Type{hook, mptcp}, ""},
+		{"6.6 without MPTCP", []btf.Type{hook}, "it was built without MPTCP (CONFIG_MPTCP)"},
+		{"only named MPTCP", []btf.Type{hook, &btf.Fwd{Name: "mptcp_sock", Kind: btf.FwdStruct}}, "it was built without MPTCP (CONFIG_MPTCP)"},
+		{"6.1", []btf.Type{mptcp}, "it has no update_socket_protocol, which came with Linux 6.6"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			err := typesSuffice(kernelTypes(t, test.types...))
+			if test.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			var cannot *KernelCannotError
+			if !errors.As(err, &cannot) || cannot.Lacks != test.want {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestChosen(t *testing.T) {
+	for text, want := range map[string]string{
+		"[none] integrity confidentiality\n": "none",
+		"none [integrity] confidentiality\n": "integrity",
+		"none integrity [confidentiality]\n": "confidentiality",
+		"none integrity\n":                   "",
+		"none [integrity\n":                  "",
+		"":                                   "",
+	} {
+		if got := chosen(text); got != want {
+			t.Errorf("chosen(%q) is %q, want %q", text, got, want)
+		}
+	}
+}

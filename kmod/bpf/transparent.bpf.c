@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The BPF door: sockets of whole namespaces come through door 2, whatever
+ * their programs were compiled from.
+ *
+ * The kernel asks update_socket_protocol() which protocol a socket() call is
+ * for. In a namespace whose cookie is in the map, IPPROTO_GRAFT is the answer
+ * for what the preload library would ask for as well, and for nothing else.
+ * An answer of 0 leaves the call as it is.
+ *
+ * While graft.ko is not loaded nobody serves that protocol, so sockets stay
+ * native: the module is seen to open door 2 and to close it.
+ */
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include <linux/graft.h>
+
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_TYPE_MASK 0xf /* the rest is SOCK_NONBLOCK and SOCK_CLOEXEC */
+
+/* What is read of the kernel's own; where it lies is found when this is loaded. */
+#define KERNEL_TYPE __attribute__((preserve_access_index))
+
+struct net {
+	__u64 net_cookie;
+} KERNEL_TYPE;
+
+struct nsproxy {
+	struct net *net_ns;
+} KERNEL_TYPE;
+
+struct task_struct {
+	struct nsproxy *nsproxy;
+} KERNEL_TYPE;
+
+struct inet_protosw {
+	unsigned short type;
+	unsigned short protocol;
+} KERNEL_TYPE;
+
+/* The namespaces, by cookie: graftd's to fill. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, __u8);
+} graft_transparent SEC(".maps");
+
+/* Whether graft.ko serves door 2. */
+bool door_is_open;
+
+/* The host's own namespace, which is not looked up: it is never in the map. */
+const volatile __u64 host_cookie;
+
+static __always_inline bool graftable(int type, int protocol)
+{
+	switch (type & SOCK_TYPE_MASK) {
+	case SOCK_STREAM:
+		return protocol == 0 || protocol == IPPROTO_TCP ||
+		       protocol == IPPROTO_MPTCP;
+	case SOCK_DGRAM:
+		return protocol == 0 || protocol == IPPROTO_UDP;
+	}
+	return false;
+}
+
+SEC("fmod_ret/update_socket_protocol")
+int BPF_PROG(transparent, int family, int type, int protocol)
+{
+	struct task_struct *task;
+	__u64 cookie;
+
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	/* A task that is ending has no nsproxy; what is read through it is 0. */
+	task = bpf_get_current_task_btf();
+	cookie = task->nsproxy->net_ns->net_cookie;
+	if (cookie == host_cookie)
+		return 0;
+	if (!bpf_map_lookup_elem(&graft_transparent, &cookie))
+		return 0;
+	if (!door_is_open || !graftable(type, protocol))
+		return 0;
+	return IPPROTO_GRAFT;
+}
+
+/* The module opens streams of IPv4 last, and closes them first. */
+static __always_inline bool is_the_door(struct inet_protosw *kind)
+{
+	return kind->protocol == IPPROTO_GRAFT && kind->type == SOCK_STREAM;
+}
+
+SEC("fexit/inet_register_protosw")
+int BPF_PROG(door_opens, struct inet_protosw *kind)
+{
+	if (is_the_door(kind))
+		door_is_open = true;
+	return 0;
+}
+
+SEC("fentry/inet_unregister_protosw")
+int BPF_PROG(door_closes, struct inet_protosw *kind)
+{
+	if (is_the_door(kind))
+		door_is_open = false;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BPF door: its loader, and its map of namespaces by the one system call that graftd uses as well."""
+
+import ctypes
+import json
+import os
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kernelcalls import syscall
+
+LOADER = "/usr/sbin/graft-transparent"
+FOLDER = Path("/sys/fs/bpf/graft")
+PINS = {"transparent", "link", "link-opens", "link-closes"}
+DONE, FAILED, WRONG_USAGE, NOT_LOADED, KERNEL_CANNOT = range(5)
+
+_SYS_BPF = 321
+_UPDATE, _DELETE, _OBJ_GET = 2, 3, 7
+
+
+def loader(*words: str, due: int = DONE, before: Sequence[str] = ()) -> str:
+    """Run the loader, behind the words ``before``; return what it printed. ``due`` is its exit status."""
+    done = subprocess.run(
+        [*before, LOADER, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == due, f"{words} ended with {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+def status(due: int = DONE) -> dict[str, Any]:
+    """What ``status --json`` says."""
+    found: dict[str, Any] = json.loads(loader("status", "--json", due=due))
+    return found
+
+
+def links() -> list[str]:
+    """The door's links that are at work, by what each is attached as."""
+    found = json.loads(subprocess.run(["bpftool", "-j", "link"], stdout=subprocess.PIPE, check=True, timeout=60).stdout)
+    return sorted(each["attach_type"] for each in found if each["type"] == "tracing")
+
+
+def kernel_can() -> bool:
+    """Whether the kernel has what the door needs: probed by its symbols, as the loader does not do it."""
+    symbols = Path("/proc/kallsyms").read_text()
+    hook, mptcp = (f" {name}\n" in symbols for name in ("update_socket_protocol", "mptcp_init_sock"))
+    return hook and mptcp and Path("/sys/kernel/btf/vmlinux").exists()
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    return syscall(_SYS_BPF, ctypes.c_long(command), attributes, ctypes.c_long(len(attributes)))
+
+
+class Map:
+    """The pinned map."""
+
+    def __init__(self) -> None:
+        self._path = ctypes.create_string_buffer(os.fsencode(FOLDER / "transparent"))
+        self._key, self._value = ctypes.c_uint64(), ctypes.c_uint8(1)
+        self.added: list[int] = []
+        self._fd = _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(self._path), 0, 0))
+
+    def add(self, cookie: int) -> None:
+        """Put a namespace into it."""
+        self._key.value = cookie
+        key, value = ctypes.addressof(self._key), ctypes.addressof(self._value)
+        _bpf(_UPDATE, struct.pack("=IIQQQ", self._fd, 0, key, value, 0))
+        self.added.append(cookie)
+
+    def remove(self, cookie: int) -> None:
+        """Take it out."""
+        self._key.value = cookie
+        _bpf(_DELETE, struct.pack("=IIQQQ", self._fd, 0, ctypes.addressof(self._key), 0, 0))
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
