@@ -50,8 +50,12 @@ func FromAnnotations(annotations map[string]string) (table *Table, transparent b
 			return nil, false, err
 		}
 	}
-	if err := table.Complete(); err != nil {
-		return nil, false, err
+	if rule := table.dangling(); rule != nil {
+		key := AnnotationIngress
+		if rule.Direction == graftv1.RuleDirection_RULE_DIRECTION_EGRESS {
+			key = AnnotationEgress
+		}
+		return nil, false, fmt.Errorf("annotation %s: %w", key, table.Complete())
 	}
 	return table, transparent, nil
 }

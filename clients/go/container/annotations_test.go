@@ -67,15 +67,15 @@ func TestBadAnnotationsAreAnsweredWithASentence(t *testing.T) {
 		},
 		{
 			map[string]string{"graft.endpoint.http": "10.0.0.2"},
-			`annotation graft.endpoint.http: "10.0.0.2" at character 1: the port is missing: write ADDRESS:PORT, as in 10.0.0.2:80/tcp`,
+			`annotation graft.endpoint.http: "10.0.0.2": the port is missing: write ADDRESS:PORT, as in 10.0.0.2:80`,
 		},
 		{
 			map[string]string{"graft.endpoint.http": "10.0.0.2:80", "graft.ingress": "*:80=http,*:http=http"},
-			`annotation graft.ingress: "http" at character 13: the port is not a number from 0 to 65535: write PORT or LOW-HIGH`,
+			`annotation graft.ingress: "http" at character 13 of "*:80=http,*:http=http": the port is not a number from 0 to 65535: write PORT or LOW-HIGH`,
 		},
 		{
 			map[string]string{"graft.egress": "*:0=http"},
-			`annotation graft.egress: "0" at character 3: no destination has port 0: ports of egress rules are 1 to 65535`,
+			`annotation graft.egress: "0" at character 3 of "*:0=http": no destination has port 0: ports of egress rules are 1 to 65535`,
 		},
 		{
 			map[string]string{"graft.transparent": "yes"},
@@ -83,7 +83,7 @@ func TestBadAnnotationsAreAnsweredWithASentence(t *testing.T) {
 		},
 		{
 			map[string]string{"graft.endpoint.http": "10.0.0.2:80", "graft.ingress": "*:80=htp"},
-			`a rule leads to the endpoint 'htp', which there is not: add that endpoint, or name one that there is`,
+			`annotation graft.ingress: a rule leads to the endpoint 'htp', which there is not: add that endpoint, or name one that there is`,
 		},
 	} {
 		_, _, err := FromAnnotations(test.annotations)

@@ -95,7 +95,11 @@ func splitEndpoint(place word) (addr, port word, err error) {
 	case port.has(":"):
 		return addr, port, place.wrong("an IPv6 address stands in brackets and a port follows: write [ADDRESS]:PORT")
 	case !found:
-		return addr, port, place.wrong("the port is missing: write " + endpointForm)
+		form := endpointForm
+		if parsed, err := parseAddress(addr); err == nil {
+			form = "ADDRESS:PORT, as in " + parsed.String() + ":80"
+		}
+		return addr, port, place.wrong("the port is missing: write " + form)
 	}
 	return addr, port, nil
 }

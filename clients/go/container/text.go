@@ -3,6 +3,7 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -74,17 +75,28 @@ func (w word) trim() word {
 
 // wrong is the error that says what is wrong with the word, and where it stands.
 func (w word) wrong(problem string) error {
-	const shown = 80
-	text := w.String()
-	where := fmt.Sprintf("at character %d", utf8.RuneCountInString(w.text[:w.from])+1)
-	switch {
-	case text == "":
-	case len(text) > shown:
-		where = fmt.Sprintf("%q... %s", strings.ToValidUTF8(text[:shown], ""), where)
-	default:
-		where = fmt.Sprintf("%q %s", text, where)
+	where := quote(w.String())
+	if whole := quote(w.text); whole != where {
+		where = strings.TrimLeft(fmt.Sprintf("%s at character %d of %s", where, w.column(), whole), " ")
+	}
+	if where == "" {
+		return errors.New(problem)
 	}
 	return fmt.Errorf("%s: %s", where, problem)
+}
+
+func (w word) column() int { return utf8.RuneCountInString(w.text[:w.from]) + 1 }
+
+// quote makes a text fit into a line, with nothing in it that a terminal obeys.
+func quote(text string) string {
+	const shown = 80
+	switch {
+	case text == "":
+		return ""
+	case len(text) > shown:
+		return fmt.Sprintf("%q...", strings.ToValidUTF8(text[:shown], ""))
+	}
+	return strconv.Quote(text)
 }
 
 func (w word) number(most uint64) (uint64, bool) {
@@ -204,11 +216,19 @@ func (t *Table) hasSelector(rule *graftv1.Rule) bool {
 
 // Complete tells whether every rule leads to an endpoint of the table: sockets that go to another are refused.
 func (t *Table) Complete() error {
+	if rule := t.dangling(); rule != nil {
+		return fmt.Errorf("a rule leads to the endpoint '%s', which there is not: add that endpoint, or name one that there is",
+			rule.Endpoint)
+	}
+	return nil
+}
+
+// dangling returns a rule whose endpoint the table does not have; nil where there is none.
+func (t *Table) dangling() *graftv1.Rule {
 	for _, rule := range t.rules {
 		named := func(endpoint *graftv1.Endpoint) bool { return endpoint.Name == rule.Endpoint }
 		if rule.Endpoint != "" && !slices.ContainsFunc(t.endpoints, named) {
-			return fmt.Errorf("a rule leads to the endpoint '%s', which there is not: add that endpoint, or name one that "+
-				"there is", rule.Endpoint)
+			return rule
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@
 package container
 
 import (
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -125,6 +127,23 @@ func prototextNumber(ports *graftv1.PortRange) string {
 	return strings.Fields(strings.ReplaceAll(prototext.MarshalOptions{}.Format(ports), ":", " "))[1]
 }
 
+// located adds to an expected error the text that the word stands in.
+func located(want, text string) string {
+	switch {
+	case text == "":
+		return strings.TrimPrefix(want, "at character 1: ")
+	case strings.HasPrefix(want, strconv.Quote(text)+" at character 1: "):
+		return strings.Replace(want, " at character 1: ", ": ", 1)
+	}
+	whole := strconv.Quote(text)
+	if len(text) > 80 {
+		whole = strconv.Quote(text[:80]) + "..."
+	}
+	return regexp.MustCompile(`(at character \d+): `).ReplaceAllStringFunc(want, func(found string) string {
+		return strings.TrimSuffix(found, ": ") + " of " + whole + ": "
+	})
+}
+
 const (
 	noAddress = "the address is not one: write an IPv4 or IPv6 address, or *"
 	noPort    = "the port is missing: write ADDRESS:PORT"
@@ -188,8 +207,8 @@ func TestABadRuleIsAnsweredWithTheWordAndASentence(t *testing.T) {
 	} {
 		var table Table
 		err := table.AddRules(test.direction, test.text)
-		if err == nil || err.Error() != test.want {
-			t.Errorf("%q: %v, not: %s", test.text, err, test.want)
+		if want := located(test.want, test.text); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, not: %s", test.text, err, want)
 		}
 		if !table.Empty() && !strings.Contains(test.want, "leave one of them out") {
 			t.Errorf("%q left something in the table", test.text)
@@ -264,7 +283,8 @@ func TestABadEndpointIsAnsweredWithTheWordAndASentence(t *testing.T) {
 	const badPort = "the port is not a number from 0 to 65535: write PORT, LOW-HIGH or any"
 	for text, want := range map[string]string{
 		"":                                    "at character 1: the endpoint's address and port are missing: write ADDRESS:PORT, as in 10.0.0.2:80/tcp",
-		"10.0.0.2":                            `"10.0.0.2" at character 1: the port is missing: write ADDRESS:PORT, as in 10.0.0.2:80/tcp`,
+		"10.0.0.2":                            `"10.0.0.2" at character 1: the port is missing: write ADDRESS:PORT, as in 10.0.0.2:80`,
+		"host":                                `"host" at character 1: the port is missing: write ADDRESS:PORT, as in 10.0.0.2:80/tcp`,
 		"10.0.0.2:":                           "at character 10: the port is missing: write PORT, LOW-HIGH or any",
 		"10.0.0.2:0":                          `"0" at character 10: an endpoint has no port 0: write any for one that the kernel chooses`,
 		"10.0.0.2:0-80":                       `"0-80" at character 10: an endpoint has no port 0: write any for one that the kernel chooses`,
@@ -298,7 +318,7 @@ func TestABadEndpointIsAnsweredWithTheWordAndASentence(t *testing.T) {
 	} {
 		var table Table
 		err := table.AddEndpoint("ep", text)
-		if err == nil || err.Error() != want {
+		if want = located(want, text); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, not: %s", text, err, want)
 		}
 	}

@@ -255,7 +255,7 @@ func TestACaseThatCannotBeGraftedIsRefusedWithASentence(t *testing.T) {
 	}{
 		"a malformed annotation": {
 			plus("graft.ingress", "*:http=http"), "", nil,
-			`annotation graft.ingress: "http" at character 3: the port is not a number from 0 to 65535: write PORT or LOW-HIGH`,
+			`annotation graft.ingress: "http" at character 3 of "*:http=http": the port is not a number from 0 to 65535: write PORT or LOW-HIGH`,
 		},
 		"one that there is not": {
 			plus("graft.ingres", "*:80=http"), "", nil,
@@ -477,7 +477,7 @@ func TestACommandLineThatMakesNoSense(t *testing.T) {
 		"lxc start-host web":             `lxc start-host takes options alone, and there is "web"`,
 		"lxc start-host a lxc mount":     `lxc start-host takes options alone, and there is "a"`,
 		"lxc start-host --endpoint=http": `lxc start-host: invalid value "http" for flag -endpoint: the '=' is missing: write NAME=ADDRESS:PORT`,
-		"lxc start-host --ingress=*:x=http": `lxc start-host: invalid value "*:x=http" for flag -ingress: "x" at character 3: ` +
+		"lxc start-host --ingress=*:x=http": `lxc start-host: invalid value "*:x=http" for flag -ingress: "x" at character 3 of "*:x=http": ` +
 			"the port is not a number from 0 to 65535: write PORT or LOW-HIGH",
 	} {
 		hook("", strings.Fields(line)...).want(t, 2, "graft-oci-hook: "+want+try)
