@@ -53,14 +53,20 @@ type containerPort struct {
 	port     uint16
 }
 
+// mapping is what leads from one to the other.
+type mapping struct {
+	inside  containerPort
+	outside hostPort
+}
+
 // AddPortMappings adds endpoints and ingress rules, so that a program that binds a mapped port is grafted to the host's.
 // What binds a loopback address stays in the container.
 func (t *Table) AddPortMappings(mappings []PortMapping) error {
 	type places struct{ v4, v6 *hostPort }
 	found := map[containerPort]*places{}
 	var order []containerPort
-	for i, mapping := range mappings {
-		inside, outside, err := mapping.parse()
+	for i, one := range mappings {
+		inside, outside, err := one.parse()
 		if err != nil {
 			return fmt.Errorf("portMappings[%d]: %w", i, err)
 		}
@@ -171,15 +177,15 @@ func (t *Table) mappedEndpoint(inside containerPort, outside hostPort) (string, 
 	}
 	name := fmt.Sprintf("port-%d-%s-%s", inside.port, protocolName(inside.protocol), family)
 	for _, one := range t.mapped {
-		if one == outside {
+		switch {
+		case one == mapping{inside, outside}:
 			return name, nil
-		}
-		if one.overlaps(outside) && one.place.Addr().Is4() == outside.place.Addr().Is4() {
+		case one.inside != inside && one.outside.overlaps(outside):
 			return "", fmt.Errorf("the host's port %s is mapped to two ports of the container: leave one of the mappings out",
 				outside)
 		}
 	}
-	t.mapped = append(t.mapped, outside)
+	t.mapped = append(t.mapped, mapping{inside, outside})
 	return name, t.AddEndpointMessage(&graftv1.Endpoint{
 		Name:   name,
 		Labels: map[string]string{LabelMapped: strconv.Itoa(int(outside.place.Port()))},
@@ -196,7 +202,7 @@ func (t *Table) mappedEndpoint(inside containerPort, outside hostPort) (string, 
 func (t *Table) free(ctx context.Context, c *client.Client, id string) error {
 	asked := map[uint16]bool{}
 	for _, one := range t.mapped {
-		port := one.place.Port()
+		port := one.outside.place.Port()
 		if asked[port] {
 			continue
 		}
@@ -233,11 +239,11 @@ func (t *Table) against(id string, other *graftv1.Endpoint) error {
 	for _, protocol := range inet.Protocols {
 		taken := hostPort{protocol, netip.AddrPortFrom(address, uint16(inet.Ports.GetLow()))}
 		for _, one := range t.mapped {
-			if one.overlaps(taken) {
+			if one.outside.overlaps(taken) {
 				return &client.Error{
 					Code: codes.AlreadyExists,
 					Message: fmt.Sprintf("the host's port %s is mapped already, by %s at %s: stop that container, or map another "+
-						"port", one, other.Name, taken),
+						"port", one.outside, other.Name, taken),
 				}
 			}
 		}

@@ -17,7 +17,7 @@ type Table struct {
 	endpoints []*graftv1.Endpoint
 	rules     []*graftv1.Rule
 	acl       []*graftv1.AclRule
-	mapped    []hostPort
+	mapped    []mapping
 }
 
 // Empty tells whether nothing was added.

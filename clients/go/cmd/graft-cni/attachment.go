@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"graftd/clients/go/client"
+	"graftd/clients/go/container"
+	"graftd/clients/go/graftv1"
+)
+
+const (
+	source         = "cni"
+	labelNetwork   = "graft.network"
+	labelInterface = "graft.interface"
+
+	// A container that ends waits no longer: what is transient goes by itself.
+	delTimeout = 3 * time.Second
+	gcTimeout  = 60 * time.Second
+)
+
+// add gives a container its table. Alone it also brings lo up, behind others it passes their result on.
+func add(args *skel.CmdArgs) error {
+	conf, table, err := loadAll(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	result := conf.PrevResult
+	if result == nil {
+		if err := container.RaiseLoopback(args.Netns); err != nil {
+			return types.NewError(types.ErrInvalidNetNS, err.Error(), "")
+		}
+		result = loopback(conf, args.Netns)
+	}
+	err = withGraftd(conf, conf.timeout(), func(ctx context.Context, graftd *client.Client) error {
+		return container.Apply(ctx, graftd, attachment(conf, args), table)
+	})
+	if err != nil {
+		return told(explain(err))
+	}
+	return types.PrintResult(result, conf.CNIVersion)
+}
+
+// loopback is the result of a container without another plugin: no interface but lo, and no address of its own.
+func loopback(conf *config, netns string) types.Result {
+	return &current.Result{
+		CNIVersion: current.ImplementedSpecVersion,
+		Interfaces: []*current.Interface{{Name: "lo", Mac: "00:00:00:00:00:00", Sandbox: netns}},
+		DNS:        conf.DNS,
+	}
+}
+
+// check fails where the container has not what add gave it.
+func check(args *skel.CmdArgs) error {
+	conf, table, err := loadAll(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	if conf.PrevResult == nil {
+		return types.NewError(types.ErrInvalidNetworkConfig,
+			"prevResult is missing: CHECK needs the result of the ADD before it", "")
+	}
+	return told(withGraftd(conf, conf.timeout(), func(ctx context.Context, graftd *client.Client) error {
+		return container.Check(ctx, graftd, attachment(conf, args), table)
+	}))
+}
+
+// del takes a container's table away. It succeeds where there is none, and where graftd is away: the table is transient.
+func del(args *skel.CmdArgs) error {
+	conf, err := load(args.StdinData)
+	if err != nil {
+		return err
+	}
+	err = withGraftd(conf, delTimeout, func(ctx context.Context, graftd *client.Client) error {
+		return container.Remove(ctx, graftd, id(conf, args.ContainerID, args.IfName))
+	})
+	if unreachable(err) {
+		fmt.Fprintf(os.Stderr, "graft-cni: %v; the table of container %s goes by itself with its network namespace\n",
+			err, args.ContainerID)
+		return nil
+	}
+	return told(err)
+}
+
+// gc takes away what no valid attachment of the network has.
+func gc(args *skel.CmdArgs) error {
+	conf, err := load(args.StdinData)
+	if err != nil {
+		return err
+	}
+	valid := map[string]bool{}
+	for _, one := range conf.ValidAttachments {
+		valid[id(conf, one.ContainerID, one.IfName)] = true
+	}
+	return told(withGraftd(conf, gcTimeout, func(ctx context.Context, graftd *client.Client) error {
+		labels := map[string]string{container.LabelSource: source, labelNetwork: container.LabelValue(conf.Name)}
+		found, err := container.List(ctx, graftd, labels)
+		if err != nil {
+			return err
+		}
+		var failed []error
+		for _, one := range found {
+			if !valid[one] {
+				failed = append(failed, container.Remove(ctx, graftd, one))
+			}
+		}
+		return errors.Join(failed...)
+	}))
+}
+
+// status fails where an ADD would.
+func status(args *skel.CmdArgs) error {
+	conf, _, err := loadAll(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	var found *graftv1.NodeStatus
+	err = withGraftd(conf, conf.timeout(), func(ctx context.Context, graftd *client.Client) error {
+		found, err = graftd.Node.GetStatus(ctx, &graftv1.GetStatusRequest{})
+		return err
+	})
+	if err != nil {
+		// What is grafted goes on without graftd.
+		return types.NewError(types.ErrPluginNotAvailable, err.Error(), "")
+	}
+	if found.Frozen {
+		return types.NewError(types.ErrLimitedConnectivity,
+			"graftd is frozen, so that no socket is grafted: graftcli unfreeze", found.FreezeReason)
+	}
+	if found.State != graftv1.NodeState_NODE_STATE_READY {
+		return degraded(found)
+	}
+	if door := found.Transparent; conf.transparent() && door.GetDetail() != "" {
+		fmt.Fprintf(os.Stderr, "graft-cni: only programs that preload libgraft.so are grafted: %s\n", door.Detail)
+	}
+	return nil
+}
+
+func degraded(status *graftv1.NodeStatus) error {
+	code := types.ErrPluginNotAvailable
+	var sentences []string
+	for _, one := range status.Conditions {
+		sentences = append(sentences, one.Message)
+		if one.Reason == "MODULE_NOT_LOADED" {
+			// Containers that run have no endpoint either.
+			code = types.ErrLimitedConnectivity
+		}
+	}
+	return types.NewError(code, "graftd cannot serve: "+strings.Join(sentences, "; "), "")
+}
+
+// withGraftd does something with a connection, in so much time at most.
+func withGraftd(conf *config, limit time.Duration, do func(context.Context, *client.Client) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	graftd, err := client.Dial(ctx, client.Options{Target: conf.Target})
+	if err != nil {
+		return err
+	}
+	defer graftd.Close()
+	return do(ctx, graftd)
+}
+
+// explain says in a network's terms what graftd refuses in a namespace's.
+func explain(err error) error {
+	var failure *client.Error
+	if !errors.As(err, &failure) {
+		return err
+	}
+	explained := *failure
+	switch failure.Reason {
+	case "SELECTOR_TAKEN":
+		explained.Message = fmt.Sprintf("the container's network namespace has a table already, that of %s: graft-cni belongs "+
+			"in one network of a container, and the annotations graft.* are left out then", failure.Metadata["resource"])
+	case "NOT_OURS":
+		if failure.Metadata["owner"] == "" {
+			explained.Message = "the container is in the host's own network namespace, where there is nothing to graft: give " +
+				"it another"
+		}
+	}
+	return &explained
+}
+
+func attachment(conf *config, args *skel.CmdArgs) container.Container {
+	annotations := map[string]string{"graft.container": args.ContainerID}
+	if pod := pod(args.Args); pod != "" {
+		annotations["graft.pod"] = pod
+	}
+	return container.Container{
+		ID:       id(conf, args.ContainerID, args.IfName),
+		Selector: container.Path(args.Netns),
+		Labels: map[string]string{
+			container.LabelSource: source,
+			labelNetwork:          container.LabelValue(conf.Name),
+			labelInterface:        container.LabelValue(args.IfName),
+		},
+		Annotations: annotations,
+		Transparent: conf.transparent(),
+	}
+}
+
+func id(conf *config, containerID, ifName string) string {
+	return container.NamespaceID(source, containerID, conf.Name, ifName)
+}
+
+// pod returns NAMESPACE/NAME of a Kubernetes pod, as its runtime says; empty where there is none.
+func pod(args string) string {
+	found := map[string]string{}
+	for _, pair := range strings.Split(args, ";") {
+		key, value, _ := strings.Cut(pair, "=")
+		found[key] = value
+	}
+	if found["K8S_POD_NAME"] == "" {
+		return ""
+	}
+	return found["K8S_POD_NAMESPACE"] + "/" + found["K8S_POD_NAME"]
+}
