@@ -49,8 +49,8 @@ type NamespaceServiceClient interface {
 	// ALREADY_EXISTS: NAMESPACE_EXISTS, or SELECTOR_TAKEN where another resource stands for the same namespace.
 	// One that is `transient` has to be present: FAILED_PRECONDITION, SELECTOR_UNRESOLVED.
 	CreateNamespace(ctx context.Context, in *CreateNamespaceRequest, opts ...grpc.CallOption) (*Namespace, error)
-	// Changes a namespace's selector, labels, annotations, limits or `transparent`. A selector that comes to stand for another network
-	// namespace moves the table: the old one is emptied, its live sockets go on.
+	// Changes a namespace's selector, labels, annotations, limits or `transparent`. A selector that comes to stand
+	// for another network namespace moves the table: the old one is emptied, its live sockets go on.
 	UpdateNamespace(ctx context.Context, in *UpdateNamespaceRequest, opts ...grpc.CallOption) (*Namespace, error)
 	// Forgets a namespace and empties its table in the kernel. Live sockets go on unless `abort_sockets`.
 	DeleteNamespace(ctx context.Context, in *DeleteNamespaceRequest, opts ...grpc.CallOption) (*DeleteNamespaceResponse, error)
@@ -196,8 +196,8 @@ type NamespaceServiceServer interface {
 	// ALREADY_EXISTS: NAMESPACE_EXISTS, or SELECTOR_TAKEN where another resource stands for the same namespace.
 	// One that is `transient` has to be present: FAILED_PRECONDITION, SELECTOR_UNRESOLVED.
 	CreateNamespace(context.Context, *CreateNamespaceRequest) (*Namespace, error)
-	// Changes a namespace's selector, labels, annotations, limits or `transparent`. A selector that comes to stand for another network
-	// namespace moves the table: the old one is emptied, its live sockets go on.
+	// Changes a namespace's selector, labels, annotations, limits or `transparent`. A selector that comes to stand
+	// for another network namespace moves the table: the old one is emptied, its live sockets go on.
 	UpdateNamespace(context.Context, *UpdateNamespaceRequest) (*Namespace, error)
 	// Forgets a namespace and empties its table in the kernel. Live sockets go on unless `abort_sockets`.
 	DeleteNamespace(context.Context, *DeleteNamespaceRequest) (*DeleteNamespaceResponse, error)

@@ -70,6 +70,17 @@ func check(args *skel.CmdArgs) error {
 		return types.NewError(types.ErrInvalidNetworkConfig,
 			"prevResult is missing: CHECK needs the result of the ADD before it", "")
 	}
+	result, err := current.NewResultFromResult(conf.PrevResult)
+	if err != nil {
+		return types.NewError(types.ErrDecodingFailure, "prevResult cannot be read: "+err.Error(), "")
+	}
+	for _, one := range result.Interfaces {
+		if one.Name == "lo" && one.Sandbox == args.Netns {
+			if err := container.CheckLoopback(args.Netns); err != nil {
+				return types.NewError(refused, err.Error(), "")
+			}
+		}
+	}
 	return told(withGraftd(conf, conf.timeout(), func(ctx context.Context, graftd *client.Client) error {
 		return container.Check(ctx, graftd, attachment(conf, args), table)
 	}))

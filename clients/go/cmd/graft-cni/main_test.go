@@ -199,7 +199,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{name: "an endpoint without a name", args: "GRAFT_ENDPOINT=10.0.0.2:80", code: 7,
 			wrong: "CNI_ARGS: GRAFT_ENDPOINT is '10.0.0.2:80': write NAME=ADDRESS:PORT"},
 		{name: "an address that is none", args: "GRAFT_ENDPOINT=a=10.0.0:80", code: 7,
-			wrong: `CNI_ARGS: GRAFT_ENDPOINT: "10.0.0" at character 1: this is no address`},
+			wrong: `CNI_ARGS: GRAFT_ENDPOINT: "10.0.0" at character 1 of "10.0.0:80": this is no address`},
 		{name: "a timeout for ever", more: `, "timeout": 1000`, code: 7, wrong: "timeout 1000: it is a number of seconds, to 120"},
 		{name: "no port", more: mapped(`{"containerPort": 80}`), code: 7,
 			wrong: "runtimeConfig.portMappings[0]: hostPort 0 and containerPort 80: each is a number from 1 to 65535"},
