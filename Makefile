@@ -7,6 +7,7 @@ PYTHON ?= python3
 PYTHON_DIR ?= /usr/lib/python3/dist-packages
 TESTS_DIR ?= /usr/lib/graft/tests
 UNIT_DIR ?= /usr/lib/systemd/system
+CNI_DIR ?= /usr/lib/cni
 # Empty where who installs a package compiles its Python.
 COMPILE ?= yes
 GRPC_PYTHON_PLUGIN ?= /usr/bin/grpc_python_plugin
@@ -84,6 +85,13 @@ completion: ## what makes shells complete the commands, into build/completion
 clean: ## remove what was built in the tree; the lab's cache stays
 	rm -rf build .venv
 
+.PHONY: go
+go: ## the Go programs, into build/go, by the lab's own Go
+	@tests/lab/lab go build/go
+
+# The Go programs are made by 'make go', and are installed where they were. $(1) is one, $(2) its folder.
+install_go = if [ -e build/go/$(1) ]; then install -D -t $(DESTDIR)$(2) build/go/$(1); fi
+
 # 'make install DESTDIR=stage' is what the lab puts into its guests; it runs inside the guest's own root, whose protoc
 # makes the Python of proto/.
 .PHONY: install
@@ -107,6 +115,9 @@ install: man completion ## the programs, below DESTDIR; 'make -C kmod modules_in
 		install -D -m 644 -t $(DESTDIR)/usr/lib/$$kind packaging/systemd/$$kind/*; \
 	done
 	$(MAKE) -C clients/preload install DESTDIR=$(abspath $(DESTDIR))
+	$(call install_go,graft-cni,$(CNI_DIR))
+	$(call install_go,graft-oci-hook,/usr/libexec/graft)
+	$(call install_go,graft-transparent,/usr/sbin)
 	install -D -m 644 kmod/uapi/linux/graft.h $(DESTDIR)/usr/include/linux/graft.h
 	for page in build/man/*; do \
 		install -D -m 644 -t $(DESTDIR)/usr/share/man/man$${page##*.} $$page || exit; \
@@ -118,6 +129,7 @@ install-tests: $(bench_programs)
 	$(MAKE) -C tests/guest install DESTDIR=$(abspath $(DESTDIR))
 	install -d $(DESTDIR)$(TESTS_DIR)
 	if [ -n "$^" ]; then install $^ $(DESTDIR)$(TESTS_DIR)/; fi
+	$(call install_go,cnitool,$(TESTS_DIR))
 
 build/tests/bench/hold: tests/guest/nl.h
 

@@ -43,6 +43,7 @@ def main() -> int:
         "sandbox": partial(tools.sandbox, toolbox),
         "checkpatch": partial(tools.checkpatch, toolbox),
         "sparse": partial(tools.sparse, toolbox),
+        "go": tools.go,
     }
     wanted = sys.argv[1:] or list(checks)
     failed = [name for name in wanted if not _check(name, checks[name])]

@@ -9,6 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from check.toolbox import CHECKPATCH, Toolbox
 from check.tree import CHECKOUT, c_files, files, first_line, shell_scripts
+from lab.graftlab.cache import Cache, default_root
+from lab.graftlab.errors import LabError
+from lab.graftlab.golang import Go
+from lab.graftlab.tree import Tree
 
 _VENV = CHECKOUT / ".venv" / "bin"
 _CHECKPATCH = ("perl", CHECKPATCH, "--no-tree", "--strict", "--terse", "--no-summary", "--show-types", "-f")
@@ -108,6 +112,14 @@ def sandbox(toolbox: Toolbox) -> Iterator[str]:
     """Yield systemd's list of what graftd.service leaves open, where that is more than 2.0 of 10."""
     analyze = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20"]
     yield from _inside(toolbox, [*analyze, "./packaging/systemd/graftd.service"])
+
+
+def go() -> Iterator[str]:
+    """Yield what gofmt, vet, staticcheck and go's module commands say of clients/go, and what is not as generated."""
+    try:
+        Go(Cache(default_root()), Tree(CHECKOUT)).check()
+    except LabError as error:
+        yield from f"{error.message}\n{error.hint}".strip().splitlines()
 
 
 def buf_format() -> Iterator[str]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -51,6 +53,47 @@ def from_junit(path: Path) -> Counts:
     if not cases:
         raise ValueError("it ran no test")
     return sum(map(_case, cases), Counts())
+
+
+def from_go(path: Path) -> Counts:
+    """Return what 'go test -json' wrote into ``path``; of tests that have tests of their own, those count.
+
+    Raises ValueError where that is no report, or of no test.
+    """
+    printed: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    ended: dict[tuple[str, str], str] = {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            name = (event.get("Package", ""), event.get("Test", ""))
+            if event["Action"] == "output":
+                printed[name].append(event["Output"])
+            elif event["Action"] in {"pass", "fail", "skip"}:
+                ended[name] = event["Action"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"there is no report of its tests: {error}") from error
+    if not any(test for _, test in ended):
+        raise ValueError("it ran no test")
+    failed = [name for name, action in ended.items() if action == "fail"]
+    total = Counts()
+    for (package, test), action in ended.items():
+        within = f"{test}/" if test else ""
+        inner = [name for name in ended if name[0] == package and name[1] and name[1].startswith(within)]
+        # A package ends as well. It counts where it fails and none of its tests did, and so does a test with others.
+        if action == "fail":
+            if not any(name in failed for name in inner if name[1] != test):
+                total += failure(f"{package} {test}".rstrip())
+        elif test and not inner:
+            total += _go_case(f"{package} {test}", action, "".join(printed[package, test]))
+    return total
+
+
+def _go_case(name: str, action: str, printed: str) -> Counts:
+    if action == "pass":
+        return Counts(passed=1)
+    if CANNOT in printed:
+        return Counts(skipped=1)
+    return failure(f"{name}: skipped, which is a failure here")
 
 
 def durations(path: Path) -> list[tuple[str, float]]:

@@ -12,7 +12,7 @@ from typing import IO
 
 from driver.lab import BUILD, CHECKOUT, Guest, meaning
 from driver.process import call
-from matrix.counts import Counts, durations, failure, from_closing_line, from_junit
+from matrix.counts import Counts, durations, failure, from_closing_line, from_go, from_junit
 from matrix.resets import resets
 
 FOLDER = BUILD / "test"
@@ -84,6 +84,14 @@ def unit_tests_of(release: str) -> Run:
 def integration_tests(folder: Path, log: IO[str]) -> Counts:
     """Run the tests of graftd as a process, with the kernel played."""
     return _pytest(folder, log, "-v", "tests/integration")
+
+
+def go_tests(folder: Path, log: IO[str]) -> Counts:
+    """Run the tests of the Go programs."""
+    report = folder / "go.json"
+    status = _call([sys.executable, "-m", "matrix.go", str(report)], log)
+    counts = _counted(lambda: from_go(report))
+    return counts if counts.failed or not status else counts + failure(f"go test exited with status {status}")
 
 
 def guest_tests(guest: Guest, races: int = _RACES) -> Run:
@@ -232,6 +240,7 @@ SUITES = {
         Suite("guest-debug", "kernel 6.12 with KASAN, lockdep and leak detection",
               guest_tests(Guest(kernel="debug", timeout=3300.0), _FEWER_RACES)),
         Suite("integration", "graftd as a process, the kernel played", integration_tests),
+        Suite("go", "the Go programs, with the race detector", go_tests),
         Suite("guest-6.1", "kernel 6.1 of Debian 12", guest_tests(Guest(suite="bookworm", timeout=2400.0))),
         Suite("guest-6.12", "kernel 6.12 of Debian 13", guest_tests(Guest(suite="trixie", timeout=2400.0))),
         Suite("guest-7.3", "kernel 7.3 of Debian 13's backports",

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a suite's report adds up to: a failure is never lost, and a test that stays out is one."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from matrix.counts import Counts, durations, from_closing_line, from_junit
+from matrix.counts import Counts, durations, from_closing_line, from_go, from_junit
 
 PASSED = '<testcase classname="test_a" name="test_one"/>'
 FAILED = '<testcase classname="test_a" name="test_two"><failure message="assert 1 == 2&#10;more"/></testcase>'
@@ -68,3 +69,54 @@ def test_durations_are_those_of_a_whole_report(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:40])
     assert durations(path) == []
     assert durations(tmp_path / "none") == []
+
+
+def go_report(folder: Path, *events: str) -> Path:
+    """'ACTION PACKAGE TEST', or 'output PACKAGE TEST=TEXT'."""
+    lines = []
+    for event in events:
+        action, package, test = (*event.partition("=")[0].split(), "", "")[:3]
+        fields = {"Action": action, "Package": package, "Test": test, "Output": event.partition("=")[2]}
+        lines.append(json.dumps({name: value for name, value in fields.items() if value}))
+    path = folder / "go.json"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_tests_of_go_are_counted_and_tests_of_tests_in_their_place(tmp_path: Path) -> None:
+    report = go_report(
+        tmp_path, "start a", "run a T", "pass a T/one", "pass a T/two", "pass a T", "pass a Tail", "pass a", "skip b"
+    )
+    assert from_go(report) == Counts(passed=3)
+
+
+def test_a_failure_of_go_is_counted_once_wherever_it_is(tmp_path: Path) -> None:
+    report = go_report(
+        tmp_path,
+        *("fail a T/one", "pass a T/two", "fail a T", "fail a"),
+        *("pass b T/one", "fail b T", "fail b"),
+        *("pass c T", "fail c"),
+        "fail d",
+    )
+    counts = from_go(report)
+    assert counts.failures == ("a T/one", "b T", "c", "d")
+    assert (counts.passed, counts.failed) == (3, 4)
+
+
+def test_a_skip_of_go_is_a_failure_unless_the_kernel_cannot(tmp_path: Path) -> None:
+    skipped = ("output a T=a.go:1: the kernel cannot: fly", "skip a T", "output a U=later", "skip a U", "pass a")
+    counts = from_go(go_report(tmp_path, *skipped))
+    assert (counts.passed, counts.failed, counts.skipped) == (0, 1, 1)
+    assert counts.failures == ("a U: skipped, which is a failure here",)
+
+
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [(("start a", "fail a"), "it ran no test"), ((), "it ran no test"), ((" a",), "no report of its tests")],
+)
+def test_a_report_of_go_without_tests_counts_nothing(tmp_path: Path, events: list[str], sentence: str) -> None:
+    path = go_report(tmp_path, *(event for event in events if event.strip() != "a"))
+    if " a" in events:
+        path.write_text("FAIL\n")
+    with pytest.raises(ValueError, match=sentence):
+        from_go(path)

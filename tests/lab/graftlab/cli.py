@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from . import host, session, tree
+from . import golang, host, session, tree
 from .cache import Cache, default_root
 from .errors import LabError
 from .module import module
@@ -73,6 +73,8 @@ def _dispatch(options: argparse.Namespace, cache: Cache) -> int:
         return 0
     if options.verb == "build":
         return _build(cache, checkout)
+    if options.verb == "go":
+        return _go(cache, checkout, options.folder)
     return session.run(cache, _request(options), checkout)
 
 
@@ -134,6 +136,15 @@ def _build(cache: Cache, checkout: tree.Tree) -> int:
     return 0
 
 
+def _go(cache: Cache, checkout: tree.Tree, folder: Path) -> int:
+    if not golang.has_programs(checkout):
+        raise LabError("there are no Go programs to build: clients/go/go.mod is missing")
+    programs = golang.Go(cache, checkout).programs()
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(programs, folder)
+    return 0
+
+
 def _list(cache: Cache) -> int:
     for entry in cache.entries():
         print(f"{entry.kind:10} {entry.name:28} {entry.key}  {_size_mib(entry.path):6} MiB")
@@ -185,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--suite", choices=sorted(SUITES), help="default: all")
     prepare.add_argument("--kernel", choices=("stock", "debug"), default="stock")
     verbs.add_parser("build", help="compile the module for every kernel")
+    go = verbs.add_parser("go", help="compile the Go programs into FOLDER, whatever was in it")
+    go.add_argument("folder", type=Path, metavar="FOLDER")
     verbs.add_parser("list", help="show what the cache holds")
     verbs.add_parser("clean", help="empty the cache")
     return parser

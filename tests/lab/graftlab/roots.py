@@ -122,10 +122,12 @@ def run_inside(
     *,
     log: Callable[[str], object] = lambda _: None,
     also: Sequence[tuple[Path, str]] = (),
+    kept: Sequence[tuple[Path, str]] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run ``command`` in a root that it cannot change, with ``work`` writable at /mnt.
 
-    ``also`` names further folders and where they are shown, read-only, inside the root.
+    ``also`` names further folders and files, and where they are shown, read-only, inside the root; ``kept`` those that
+    the command may write to.
     Each line of its output is passed to ``log`` as it comes.
     """
     script = """
@@ -139,17 +141,18 @@ def run_inside(
         root=$1
         shift 2
         while [ "$1" != -- ]; do
-            mount --bind "$1" "$root$2"
-            mount -o remount,bind,ro "$root$2"
-            shift 2
+            mount --bind "$2" "$root$3"
+            mount -o "remount,bind,$1" "$root$3"
+            shift 3
         done
         shift
         exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin \
             sh -c 'cd /mnt && exec "$@"' sh "$@"
     """
     arguments = ["sh", "-c", script, "sh", str(root_path), str(work)]
-    for folder, where in also:
-        arguments += [str(folder), where]
+    for mode, shown in (("ro", also), ("rw", kept)):
+        for path, where in shown:
+            arguments += [mode, str(path), where]
     return run_isolated([*arguments, "--", *command], log)
 
 

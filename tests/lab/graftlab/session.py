@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import debugkernel, disk, kernels, qemu, roots, tree
+from . import debugkernel, disk, golang, kernels, qemu, roots, tree
 from .cache import Cache
 from .cpio import Archive
 from .errors import LabError
@@ -107,12 +107,13 @@ def prepare_machine(cache: Cache, suite_name: str, path: Path) -> Prepared:
 def prepare(cache: Cache, suite_name: str, kernel_name: str, checkout: tree.Tree) -> Prepared:
     """Build, or find in the cache, all that a guest of this suite and kernel needs."""
     root, kernel = image(cache, suite_name, kernel_name)
+    programs = golang.Go(cache, checkout).programs() if golang.has_programs(checkout) else None
     return Prepared(
         qemu=qemu.find(cache),
         disk=disk.disk(cache, root),
         kernel=kernel,
         module=module(cache, checkout, root, kernel) if checkout.has_module() else None,
-        stage=tree.stage(cache, checkout, root),
+        stage=tree.stage(cache, checkout, root, programs),
     )
 
 

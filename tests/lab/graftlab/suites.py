@@ -31,6 +31,13 @@ MACHINE_PACKAGES = (
 )
 # What the benchmarks hold grafting against, and what they load servers with. They are run on Debian 13.
 BENCH_PACKAGES = ("wrk", "passt", "bypass4netns", "podman", "crun", "netavark", "uidmap", "slirp4netns")
+# What the Go programs, and the BPF program in one of them, are built, checked and tested with. The race detector wants
+# a C compiler; what is generated from proto/ is compared with what protoc makes.
+GO_PACKAGES = (
+    *("golang-1.26-go", "clang", "llvm", "libbpf-dev", "make", "protobuf-compiler", "libprotobuf-dev"),
+    *("gcc", "libc6-dev", "iproute2", "ca-certificates"),
+)
+GO_PATH = "/usr/lib/go-1.26/bin"
 KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
 # Masked, so that a guest that runs systemd starts none of them by itself.
 QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")

@@ -65,22 +65,26 @@ class Tree:
         return (self.path / "kmod" / "Makefile").exists()
 
 
-def stage(cache: Cache, tree: Tree, root: Path) -> Path | None:
+def stage(cache: Cache, tree: Tree, root: Path, programs: Path | None = None) -> Path | None:
     """Return the folder that 'make install' and 'make install-tests' fill, run inside ``root``.
 
-    What is written in C so links against the guest's own libraries. None where the tree has no Makefile.
+    What is written in C so links against the guest's own libraries. ``programs`` is the folder of those in Go, which
+    depend on none. None where the tree has no Makefile.
     """
     if not (tree.path / "Makefile").exists():
         return None
     files = tree.files(*_INSTALLED_FROM)
     files += [path for path in tree.files(*_PROGRAMS_FROM) if path.suffix in {".c", ".h"} or path.name == "Makefile"]
-    recipe = {"root": root.name, "files": files_key(tree.path, files), "how": _INSTALL}
+    go = programs.name if programs else ""
+    recipe = {"root": root.name, "files": files_key(tree.path, files), "go": go, "how": _INSTALL}
     name = root.name.rpartition("@")[0]
 
     def build(path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="graft-lab.") as scratch, Progress(f"tree for {name}") as progress:
             work = Path(scratch)
             tree.copy(files, work / "tree")
+            if programs:
+                shutil.copytree(programs, work / "tree" / "build" / "go")
             (work / "stage").mkdir()
             done = roots.run_inside(root, work, ["sh", "-ec", _INSTALL], log=progress.detail)
             if done.returncode != 0:
