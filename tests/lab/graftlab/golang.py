@@ -24,8 +24,8 @@ from .suites import GO_PACKAGES, GO_PATH, TOOLS_RELEASE
 from .tree import Tree
 
 _FOLDER = "clients/go"
-# What programs are made of. proto is what generated code is compared with.
-_MADE_FROM = (_FOLDER, "kmod/bpf", "kmod/uapi", "proto")
+# What programs are made of, and what their tests and the generated code are compared with.
+_MADE_FROM = (_FOLDER, "kmod/bpf", "kmod/uapi", "packaging/oci", "proto")
 _VERSION = re.compile(r'^__version__ = "(.*)"$', re.MULTILINE)
 _ENVIRONMENT = (
     f"PATH={GO_PATH}:/usr/sbin:/usr/bin:/sbin:/bin",
