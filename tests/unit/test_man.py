@@ -57,7 +57,10 @@ def words(text: str) -> set[str]:
 
 
 def test_every_page_is_there() -> None:
-    assert set(PAGES) == {"graft.1", "graftcli.1", "graftd.toml.5", "af_graft.7", "graftd.8", "ip-graft.8"}
+    assert set(PAGES) == {
+        *("graft.1", "graftcli.1", "graftd.toml.5", "af_graft.7"),
+        *("graftd.8", "ip-graft.8", "graft-oci-hook.8"),
+    }
     for name, text in PAGES.items():
         title, _, number = name.rpartition(".")
         assert f".TH {title.upper()} {number} " in plain(text)

@@ -543,6 +543,10 @@ func TestCDI(t *testing.T) {
 	if mount := spec.Devices[1].Edits.Mounts[0]; spec.Devices[1].Edits.Env[0] != "LD_PRELOAD="+mount.ContainerPath {
 		t.Errorf("%+v", spec.Devices[1])
 	}
+	packaged, err := os.ReadFile("../../../../packaging/oci/cdi.json")
+	if err != nil || string(packaged) != got.stdout {
+		t.Errorf("packaging/oci/cdi.json is %q (%v): make it with 'graft-oci-hook cdi --out'", packaged, err)
+	}
 	file := filepath.Join(t.TempDir(), "graft.json")
 	hook("", "cdi", "--out", file).want(t, 0, "")
 	written, err := os.ReadFile(file)
