@@ -33,7 +33,7 @@ class Kernel:
 
 def stock(cache: Cache, root: Path, suite: Suite, guest_files: Path) -> Kernel:
     """Return the distribution's own kernel of ``suite``, out of its release's root."""
-    version = roots.kernel_version(root, suite.name)
+    version = roots.kernel_version(root, suite.kernel)
     key = recipe_key({"root": root.name, "version": version})
 
     def build(path: Path) -> None:

@@ -81,6 +81,7 @@ def guest_recipe(release: Release) -> Recipe:
         hooks.append(f"{_INSTALL} {wanted}")
         hooks.append(f"""chroot "$1" {version} | sed 's/^linux-image-//' > {record}""")
     hooks += [f'ln -sf /dev/null "$1/etc/systemd/system/{service}.service"' for service in QUIET_SERVICES]
+    hooks += [f'chroot "$1" systemctl disable {unit}' for unit in release.idle]
     # mmdebstrap brings the machine's own; a guest has no network but what its tests make.
     hooks += [
         'echo graft-lab > "$1/etc/hostname"',

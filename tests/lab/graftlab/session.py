@@ -122,7 +122,7 @@ def image(cache: Cache, suite_name: str, kernel_name: str) -> tuple[Path, kernel
     suite = SUITES[suite_name]
     if kernel_name == "debug" and suite_name != DEFAULT_SUITE:
         raise LabError(f"the debug kernel is for the suite {DEFAULT_SUITE}, not {suite_name}", "Leave --suite out.")
-    root = roots.root(cache, suite.release.name, roots.guest_recipe(suite.release))
+    root = roots.root(cache, suite.release.image, roots.guest_recipe(suite.release))
     if kernel_name == "debug":
         return root, debugkernel.debug(cache, root, _DEBUG_CONFIG, _GUEST_FILES)
     return root, kernels.stock(cache, root, suite, _GUEST_FILES)

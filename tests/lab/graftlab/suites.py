@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Installed in every guest. The compiler and the headers are there because the module and the C programs of
 # a guest are built in the guest's own root, against its own libraries.
@@ -38,6 +38,11 @@ GO_PACKAGES = (
     *("gcc", "libc6-dev", "iproute2", "ca-certificates"),
 )
 GO_PATH = "/usr/lib/go-1.26/bin"
+# What the tests of containers have besides: each runtime and orchestrator, and a program that compiles as it runs.
+CONTAINER_PACKAGES = (
+    *("podman", "crun", "runc", "netavark", "ca-certificates", "containernetworking-plugins"),
+    *("docker.io", "nodejs"),
+)
 KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
 # Masked, so that a guest that runs systemd starts none of them by itself.
 QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")
@@ -48,27 +53,47 @@ class Release:
     """A Debian release that guests are made of, and the suites whose kernels its root holds.
 
     ``later`` is what apt-get is asked for to install a second kernel on a machine, ``more`` is installed besides what
-    is in every guest.
+    is in every guest, and ``idle`` are units that packages enable and tests start. ``image`` is the root's name.
     """
 
     name: str
+    image: str
     pockets: tuple[str, ...]
     kernels: tuple[str, ...]
     later: tuple[str, ...]
     more: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a user picks with --suite: one release's root with one suite's kernel."""
+    """What a user picks with --suite: a release's root with one of the kernels that it holds."""
 
     name: str
     release: Release
+    kernel: str
 
 
-_BOOKWORM = Release("bookworm", ("bookworm", "bookworm-updates", "bookworm-security"), ("bookworm",),
-                    ("linux-image-cloud-amd64", "linux-headers-cloud-amd64"))  # fmt: skip
+def _with_containers(release: Release) -> Release:
+    """Return the release with what the tests of containers want, and its own kernel alone."""
+    return replace(
+        release,
+        image=f"{release.name}-containers",
+        kernels=(release.name,),
+        more=CONTAINER_PACKAGES,
+        idle=("docker.service", "docker.socket", "containerd.service"),
+    )
+
+
+_BOOKWORM = Release(
+    "bookworm",
+    "bookworm",
+    ("bookworm", "bookworm-updates", "bookworm-security"),
+    ("bookworm",),
+    ("linux-image-cloud-amd64", "linux-headers-cloud-amd64"),
+)
 _TRIXIE = Release(
+    "trixie",
     "trixie",
     ("trixie", "trixie-updates", "trixie-security", "trixie-backports"),
     ("trixie", "trixie-backports"),
@@ -78,6 +103,12 @@ _TRIXIE = Release(
 TOOLS_RELEASE = _TRIXIE
 SUITES = {
     suite.name: suite
-    for suite in (Suite("bookworm", _BOOKWORM), Suite("trixie", _TRIXIE), Suite("trixie-backports", _TRIXIE))
+    for suite in (
+        Suite("bookworm", _BOOKWORM, "bookworm"),
+        Suite("bookworm-containers", _with_containers(_BOOKWORM), "bookworm"),
+        Suite("trixie", _TRIXIE, "trixie"),
+        Suite("trixie-backports", _TRIXIE, "trixie-backports"),
+        Suite("trixie-containers", _with_containers(_TRIXIE), "trixie"),
+    )
 }
 DEFAULT_SUITE = "trixie"

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is true of every container that serves and fetches through its endpoints."""
+
+from __future__ import annotations
+
+from containers.images import PORT, UNRULED
+from containers.network import HOST, PEER, Peer
+from service.place import run
+
+
+def assert_serves_and_fetches(peer: Peer, port: int, pid: int) -> None:
+    """Its program does both on the host's stack, and a port without a rule stays in the container."""
+    peer.await_answer(port)
+    assert peer.ask(port) == PEER
+    assert peer.ask(port, "/fetch") == HOST
+    assert listening() >= {f"{HOST}:{port}"}
+    inside = listening("nsenter", "--net", "--target", str(pid))
+    assert {one.rpartition(":")[2] for one in inside} == {str(UNRULED)}, inside
+    assert not peer.answered(UNRULED)
+    assert not peer.answered(PORT)
+
+
+def listening(*inside: str) -> set[str]:
+    """Return where TCP sockets listen, in the host or by a command that enters a namespace."""
+    return {line.split()[3] for line in run(*inside, "ss", "-Htln").splitlines()}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of containers share: what is around the host, images, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from containers import docker
+from containers.left import assert_nothing_is_left
+from containers.loaded import Images
+from containers.network import Peer
+from service.units import SERVICE, SOCKETS, UNITS, journal, state, systemctl
+
+_PATIENCE = 180
+
+
+@pytest.fixture(scope="session")
+def peer() -> Iterator[Peer]:
+    made = Peer()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    return Images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Iterator[None]:
+    docker.begin()
+    yield
+    docker.end()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind() -> Iterator[None]:
+    """A test finds the service running, and leaves nothing in it, in the kernel, or in the door's map."""
+    assert state() == "active", journal()
+    yield
+    systemctl("reset-failed", *UNITS)
+    systemctl("start", *SOCKETS, SERVICE)
+    assert_nothing_is_left()
+
+
+@pytest.fixture(autouse=True)
+def _patience(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that hangs fails. A file of long tests says PATIENCE, in seconds."""
+    seconds = getattr(request.module, "PATIENCE", _PATIENCE)
+
+    def give_up(*_: Any) -> None:
+        raise TimeoutError(f"the test did not end within {seconds} s\n{journal()}")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A skip is a failure."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped: {report.longrepr}"

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""podman, as its user calls it, with one runtime or another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from containers.images import Program
+from service.place import run, status_of
+
+# Those of Debian.
+RUNTIMES = ("crun", "runc")
+
+
+def load(name: str, tar: Path) -> None:
+    """Make an image."""
+    run("podman", "import", "--quiet", tar, name)
+
+
+def create(runtime: str, name: str, program: Program, *options: str) -> str:
+    """Create a container without a network, and return its id."""
+    return run(*_words(runtime, "create", name, program, options)).split()[-1]
+
+
+def start(runtime: str, name: str, program: Program, *options: str) -> str:
+    """Run a container without a network, and return its id."""
+    return run(*_words(runtime, "run", name, program, ["--detach", *options])).split()[-1]
+
+
+def refused(runtime: str, name: str, program: Program, *options: str) -> str:
+    """Return what is said where a container cannot be started."""
+    status, said = status_of(*_words(runtime, "run", name, program, ["--detach", *options]))
+    assert status, said
+    return said
+
+
+def pid(name: str) -> int:
+    """Return the process id of the container's first process."""
+    return int(run("podman", "inspect", "--format", "{{.State.Pid}}", name))
+
+
+def remove(*names: str) -> None:
+    """Kill containers, and remove them."""
+    run("podman", "rm", "--force", "--ignore", "--time", "0", *names)
+
+
+def _words(runtime: str, verb: str, name: str, program: Program, options: Iterable[str]) -> list[str]:
+    return [
+        *("podman", "--runtime", runtime, verb, "--name", name, "--network", "none"),
+        *options,
+        *(program.name, *program.command),
+    ]

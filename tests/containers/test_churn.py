@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers that are started and killed at random instants, by crun and the hook alone.
+
+GRAFT_CHURN: how many; 20 unless it is said.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from containers import bundle
+from containers.annotations import grafted
+from containers.images import PORT, UNRULED, compile_web
+from containers.network import UPSTREAM, Peer
+
+_CONTAINERS = int(os.environ.get("GRAFT_CHURN", "20"))
+_AT_ONCE = 4
+_FIRST_PORT = 9000
+PATIENCE = 120 + 15 * _CONTAINERS  # seconds
+
+
+class _Life:
+    """One container's, from its creation to its end, with a kill somewhere between."""
+
+    def __init__(self, name: str, folder: Path, chance: random.Random) -> None:
+        self._name = name
+        self._bundle = folder / name
+        self._chance = chance
+        self.served = False
+
+    def live(self, root: Path, port: int, peer: Peer) -> None:
+        command = ("/web", str(PORT), str(UNRULED), UPSTREAM)
+        bundle.write(self._bundle, root, command, grafted(port))
+        if self._create() and self._chance.random() < 0.7:
+            self._run("start", self._name)
+            time.sleep(self._chance.uniform(0, 0.5))
+            self.served = peer.answered(port)
+        if self._chance.random() < 0.5:
+            self._run("kill", self._name, "KILL")
+        self._run("delete", "--force", self._name)
+
+    def _create(self) -> bool:
+        """Create it, unless crun is killed while it does so: in a third of the lives."""
+        with subprocess.Popen(
+            bundle.crun("create", "--bundle", self._bundle, self._name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as crun:
+            if self._chance.random() < 0.33:
+                time.sleep(self._chance.uniform(0, 1.0))
+                crun.kill()
+            return crun.wait() == 0
+
+    def _run(self, *words: str) -> None:
+        """Whether there is such a container by now is chance."""
+        subprocess.run(
+            bundle.crun(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+
+
+def test_containers_started_and_killed_at_random_leave_nothing(tmp_path: Path, peer: Peer) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    compile_web(root / "web", "-static")
+    lives = [_Life(f"churn{number}", tmp_path, random.Random(f"{seed} {number}")) for number in range(_CONTAINERS)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        ended = [pool.submit(life.live, root, _FIRST_PORT + number, peer) for number, life in enumerate(lives)]
+    for one in ended:
+        one.result()
+    served = sum(life.served for life in lives)
+    print(f"{_CONTAINERS} containers, of which {served} served")
+    assert served, "no container served"
