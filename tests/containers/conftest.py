@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from containers import docker
+from containers import docker, podman
 from containers.left import assert_nothing_is_left
 from containers.loaded import Images
 from containers.network import Peer
@@ -26,8 +26,10 @@ def peer() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="session")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return Images(tmp_path_factory.mktemp("images"))
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    podman.begin()
+    yield Images(tmp_path_factory.mktemp("images"))
+    podman.end()
 
 
 @pytest.fixture(scope="session")

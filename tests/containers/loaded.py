@@ -18,11 +18,6 @@ class Images:
         self._tars: dict[str, Path] = {}
         self._loaded: set[tuple[str, str]] = set()
 
-    def tar(self, name: str) -> Path:
-        if name not in self._tars:
-            self._tars[name] = images.make(name, UPSTREAM, self._work)
-        return self._tars[name]
-
     def podman(self, name: str) -> images.Program:
         """Return a program whose image podman has."""
         return self._in("podman", podman.load, name)
@@ -32,7 +27,16 @@ class Images:
         return self._in("docker", docker.load, name)
 
     def _in(self, engine: str, load: Callable[[str, Path], None], name: str) -> images.Program:
+        program = images.programs(UPSTREAM)[name]
         if (engine, name) not in self._loaded:
-            load(name, self.tar(name))
+            if program.root:
+                images.make_root()
+            else:
+                load(name, self._tar(name))
             self._loaded.add((engine, name))
-        return images.programs(UPSTREAM)[name]
+        return program
+
+    def _tar(self, name: str) -> Path:
+        if name not in self._tars:
+            self._tars[name] = images.make(name, UPSTREAM, self._work)
+        return self._tars[name]

@@ -109,9 +109,7 @@ def test_a_malformed_annotation_is_said(annotation: str, value: str, wrong: str,
 def test_a_port_that_is_mapped_already_stays_with_who_has_it(program: Program, peer: Peer) -> None:
     podman.start("crun", "web", program, *_ASKED)
     peer.await_answer(8080)
-    status_of(
-        "podman", "run", "--detach", "--name", "other", "--network", "none", *_ASKED, program.name, *program.command
-    )
+    podman.start("crun", "other", program, *_ASKED)
     eventually(lambda: run("podman", "wait", "other").strip() != "0", "the other one gives up")
     assert "in use" in run("podman", "logs", "other")
     assert_serves_and_fetches(peer, 8080, podman.pid("web"))

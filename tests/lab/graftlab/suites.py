@@ -41,7 +41,7 @@ GO_PATH = "/usr/lib/go-1.26/bin"
 # What the tests of containers have besides: each runtime and orchestrator, and a program that compiles as it runs.
 CONTAINER_PACKAGES = (
     *("podman", "crun", "runc", "netavark", "ca-certificates", "containernetworking-plugins"),
-    *("docker.io", "nodejs"),
+    *("docker.io", "docker-cli", "nodejs"),
 )
 KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
 # Masked, so that a guest that runs systemd starts none of them by itself.
