@@ -21,6 +21,7 @@ _REPORT = "junit.xml"
 _GUEST_TESTS = "/usr/src/graft/tests/guest"
 _MACHINE_TESTS = "/usr/src/graft/tests/packages/machine"
 _SERVICE_TESTS = "/usr/src/graft/tests/service"
+_CONTAINER_TESTS = "/usr/src/graft/tests/containers"
 # Of tests/service, what could differ from one release's libraries and kernel to another's.
 _ON_EVERY_RELEASE = ("boot", "sandbox", "tables", "traffic")
 # What is tested of packages, boot by boot.
@@ -31,6 +32,9 @@ _ALL_OF_PACKAGES = (
 # How often each race is run: less often where the module's code is another suite's, or the kernel does the looking.
 _RACES = 150
 _FEWER_RACES = 50
+# How many containers are started and killed.
+_CHURN = 20
+_LONG_CHURN = 200
 _LONG_FORMS = tuple(
     f"{_GUEST_TESTS}/test_{name}.py" for name in ("stress", "police_race", "police_abort", "police_exhaust")
 )
@@ -109,6 +113,19 @@ def service_tests(guest: Guest, names: Sequence[str] = ()) -> Run:
     def run(folder: Path, log: IO[str]) -> Counts:
         tests = [f"{_SERVICE_TESTS}/test_{name}.py" for name in names] or [_SERVICE_TESTS]
         return _guest_pytest(guest, folder, log, tests)
+
+    return run
+
+
+def container_tests(guest: Guest, names: Sequence[str] = (), *, churn: int = _CHURN) -> Run:
+    """Return a run of the tests of tests/containers in such a guest; ``names``: of these files alone.
+
+    ``churn`` is how many containers are started and killed at random.
+    """
+
+    def run(folder: Path, log: IO[str]) -> Counts:
+        tests = [f"{_CONTAINER_TESTS}/test_{name}.py" for name in names] or [_CONTAINER_TESTS]
+        return _guest_pytest(guest, folder, log, tests, environment=[f"GRAFT_CHURN={churn}"])
 
     return run
 
@@ -248,6 +265,12 @@ SUITES = {
         Suite("service", "graftd under systemd, on Debian 13", service_tests(Guest(service=True, timeout=2400.0))),
         Suite("service-bookworm", "graftd under systemd, on Debian 12",
               service_tests(Guest(suite="bookworm", service=True, timeout=2400.0), _ON_EVERY_RELEASE)),
+        Suite("containers", "podman, docker and CNI, on Debian 13",
+              container_tests(Guest(suite="trixie-containers", service=True, timeout=2400.0))),
+        Suite("containers-bookworm", "podman and the preload library, on Debian 12",
+              container_tests(Guest(suite="bookworm-containers", service=True, timeout=2400.0), ["preload"])),
+        Suite("containers-debug", "containers started and killed at random, debug kernel",
+              container_tests(Guest(kernel="debug", service=True, timeout=2400.0), ["churn"])),
         Suite("resets", "guests that are reset while graftd works, on Debian 13", resets(3)),
         Suite("unit-bookworm", "unit tests with the libraries of Debian 12", unit_tests_of("bookworm")),
         Suite("unit-trixie", "unit tests with the libraries of Debian 13", unit_tests_of("trixie"), part_of_all=False),
@@ -261,6 +284,9 @@ SUITES = {
         Suite("soak-integration", "five hundred kills of graftd, the kernel played", soak_integration,
               part_of_all=False),
         Suite("soak-service", "fifty kills of graftd, with the module", soak_service, part_of_all=False),
+        Suite("soak-containers", "two hundred containers started and killed at random",
+              container_tests(Guest(suite="trixie-containers", service=True, timeout=7200.0), ["churn"],
+                              churn=_LONG_CHURN), part_of_all=False),
         Suite("soak-resets", "twenty resets of guests", resets(20), part_of_all=False),
         Suite("soak-packages", "the deb packages on a machine of Debian 12, all they go through",
               packages(Guest(suite="bookworm", timeout=5400.0), *_ALL_OF_PACKAGES, older=True), part_of_all=False),
