@@ -14,7 +14,7 @@ from service.place import run
 # The program of every image listens on both ports in its container, and fetches from what it is told.
 PORT, UNRULED = 80, 81
 _PROGRAMS = Path(__file__).resolve().parent / "programs"
-_GO = Path("/usr/src/graft/build/go/web")
+_GO = Path("/usr/lib/graft/tests/web")
 _FOLDERS = ("etc", "dev", "proc", "sys", "run", "tmp", "var/log/nginx", "var/lib/nginx")
 _NGINX = "/etc/nginx.conf"
 _SCRIPT = "/srv/web.js"

@@ -47,12 +47,17 @@ make -C clients/go all "VERSION=$1" O=/mnt/programs
 if tool=$(go -C clients/go list -f '{{.ImportPath}}' tool | grep /cnitool$); then
     go -C clients/go build -trimpath -o /mnt/programs/ "$tool"
 fi
+# And what the tests of containers run in some.
+if [ -e clients/go/internal/web ]; then
+    CGO_ENABLED=0 go -C clients/go build -trimpath -ldflags '-s -w' -o /mnt/programs/ ./internal/web
+fi
 for program in programs/*; do go version -m "$program" >"linked/${program##*/}"; done
 """
 # How names are looked up is the machine's own affair, and told to the root where modules are fetched.
 _NAMES = (Path("/etc/resolv.conf"), Path("/etc/hosts"))
 _CHECK = "make -s -C clients/go check"
-_CNITOOL = "cnitool"
+# They are in no package.
+_FOR_TESTS = ("cnitool", "web")
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Go:
     tree: Tree
 
     def programs(self, version: str = "") -> Path:
-        """Return the folder with the tree's programs, cnitool, and NAME.copyright for what is linked into each.
+        """Return the folder with the tree's programs, NAME.copyright for what is linked into each, and those for tests.
 
         They say that they are of ``version``, graftd's own where it is left out.
         """
@@ -81,7 +86,7 @@ class Go:
                 if done.returncode:
                     raise LabError(f"the Go programs could not be built:\n{tail(done)}")
                 for linked in (work / "linked").iterdir():
-                    if linked.name != _CNITOOL:
+                    if linked.name not in _FOR_TESTS:
                         text = gocopyright.of_linked(linked.read_text(), self.modules())
                         (work / "programs" / f"{linked.name}.copyright").write_text(text)
                 shutil.copytree(work / "programs", path)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command web is the tests' server and client in Go, linked statically: web PORT UNRULED UPSTREAM.
+// Web is a server and client for tests/containers, which has the same in other languages: web PORT UNRULED UPSTREAM.
 //
 // It listens on both ports. "/" answers with the address that asks, "/fetch" with what UPSTREAM answers.
 package main
