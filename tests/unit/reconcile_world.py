@@ -223,6 +223,13 @@ class World:
                 assert table.frozen == (record.namespace.freeze is not None or view.freeze is not None), name
                 assert table.max_endpoints == (record.namespace.limits.max_endpoints or 131072), name
 
+        if self.tables.door is not None:
+            assert self.tables.door == {
+                identity.cookie
+                for one in records
+                if one.namespace.transparent and (identity := self.engine.identity_of(one.namespace.name)) is not None
+            }
+
     def holders(self) -> dict[int, str]:
         """Who stands for each network namespace."""
         return {cookie: self.engine.namespace_of(cookie) for cookie in self.tables.namespaces.values()}
@@ -261,9 +268,9 @@ def selector(value: str) -> Selector:
     return Selector(SelectorKind.NETNS, value)
 
 
-def other(name: str, value: str, *, freeze: str | None = None) -> Namespace:
+def other(name: str, value: str, *, freeze: str | None = None, transparent: bool = False) -> Namespace:
     """A namespace with a selector of another name than its own."""
-    return Namespace(name, selector(value), freeze=None if freeze is None else Freeze(freeze))
+    return Namespace(name, selector(value), freeze=None if freeze is None else Freeze(freeze), transparent=transparent)
 
 
 def refused_endpoint(name: str) -> TargetedEndpoint:

@@ -66,6 +66,7 @@ class EngineMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         for name in ("n1", "n2"):
             self.world.tables.add_namespace(name)
+        self.world.tables.load_door(loaded=True)
         self.world.start()
         self.state = self.world.engine.read(dump)
 
@@ -135,11 +136,28 @@ class EngineMachine(RuleBasedStateMachine):
 
         return between, refuse
 
-    @rule(name=names, where=netns, point=points, kill=st.booleans(), fault=faults, size=st.integers(0, 4))
+    @rule(
+        name=names,
+        where=netns,
+        transparent=st.booleans(),
+        point=points,
+        kill=st.booleans(),
+        fault=faults,
+        size=st.integers(0, 4),
+    )
     def create(
-        self, *, name: str, where: str, point: str | None, kill: bool, fault: tuple[int, str] | None, size: int
+        self,
+        *,
+        name: str,
+        where: str,
+        transparent: bool,
+        point: str | None,
+        kill: bool,
+        fault: tuple[int, str] | None,
+        size: int,
     ) -> None:
-        self.attempt(lambda t: t.apply(other(name, where), name, content(size, size)), point, kill=kill, fault=fault)
+        wanted = other(name, where, transparent=transparent)
+        self.attempt(lambda t: t.apply(wanted, name, content(size, size)), point, kill=kill, fault=fault)
 
     @rule(name=names, point=points, kill=st.booleans(), fault=faults)
     def delete(self, *, name: str, point: str | None, kill: bool, fault: tuple[int, str] | None) -> None:
@@ -240,6 +258,10 @@ class EngineMachine(RuleBasedStateMachine):
         """A name that selects another namespace, maybe one that another name selects as well."""
         if of in self.world.tables.namespaces:
             self.world.tables.set_name(name, self.world.tables.namespaces[of])
+
+    @rule(loaded=st.booleans())
+    def load_door(self, loaded: bool) -> None:
+        self.world.tables.load_door(loaded=loaded)
 
     @rule(loaded=st.booleans())
     def load(self, loaded: bool) -> None:
