@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BPF door's map under graftd's unit: who may write it, what is in it, and what a namespace's end leaves.
+
+The map is made here as graft-transparent(8) makes it; the program that reads it is none of graftd's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graftd.kernel import _bpf
+from service.place import HOST, Place, cli, cli_json, cli_outcome, eventually, run
+from service.units import SERVICE, journal, show, systemctl
+
+_FOLDER = Path("/sys/fs/bpf/graft")
+_PIN = _FOLDER / "transparent"
+_UNIT = Path("/run/systemd/system/graftd.service.d/graft-transparent.conf")
+_PACKAGED = Path(__file__).parents[2] / "packaging/systemd/graft-transparent/graftd.conf"
+_CREATE, _PIN_IT = 0, 6
+_FUNCTION = b"\0update_socket_protocol\0"
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    made = Place()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def permitted() -> Iterator[None]:
+    """As graft-transparent is installed."""
+    _UNIT.parent.mkdir(parents=True)
+    shutil.copy(_PACKAGED, _UNIT)
+    systemctl("daemon-reload")
+    systemctl("restart", SERVICE)
+    yield
+    shutil.rmtree(_UNIT.parent)
+    systemctl("daemon-reload")
+    systemctl("restart", SERVICE)
+
+
+@pytest.fixture
+def loaded() -> Iterator[None]:
+    _load()
+    yield
+    _unload()
+
+
+def _load() -> None:
+    _FOLDER.mkdir(mode=0o755, exist_ok=True)
+    fd = _bpf._bpf(_CREATE, struct.pack("=IIIII", 1, 8, 1, 65536, 0).ljust(64, b"\0"))
+    name = ctypes.create_string_buffer(os.fsencode(_PIN))
+    _bpf._bpf(_PIN_IT, struct.pack("=QII", ctypes.addressof(name), fd, 0))
+    os.close(fd)
+    shutil.chown(_PIN, "graftd", "graftd")
+    _PIN.chmod(0o600)
+
+
+def _unload() -> None:
+    _PIN.unlink()
+    _FOLDER.rmdir()
+
+
+def _keys() -> set[int]:
+    with _bpf.PinnedMap(str(_PIN)) as found:
+        return found.keys()
+
+
+def _door() -> dict[str, Any]:
+    found: dict[str, Any] = cli_json("status")["transparent"]
+    return found
+
+
+def test_no_program(place: Place) -> None:
+    """What the kernel could is told, and the namespace works all the same."""
+    can = _FUNCTION in Path("/sys/kernel/btf/vmlinux").read_bytes() and Path("/proc/sys/net/mptcp").is_dir()
+    expected = "TRANSPARENT_STATE_NOT_LOADED" if can else "TRANSPARENT_STATE_KERNEL_CANNOT"
+    assert _door()["state"] == expected
+    cli("add-namespace web --netns web --transparent")
+    cli(f"-n web add ep-http type ipv4 addr {HOST} port 80")
+    assert cli_json("show-namespace web")["sync"]["state"] == "SYNC_STATE_IN_SYNC"
+    status, said = cli_outcome("doctor web")
+    assert status != 0
+    assert "BPF door: web would have it" in said
+    cli("delete-namespace web --force --yes")
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_unit_that_may_not(place: Place) -> None:
+    """Where graft-transparent was installed and graftd not restarted."""
+    cli("add-namespace web --netns web --transparent")
+    door = _door()
+    assert door["state"] == "TRANSPARENT_STATE_FAILED"
+    assert "graftd has not the system call bpf" in door["detail"]
+    assert "systemctl restart graftd" in door["detail"]
+    assert cli_json("show-namespace web")["sync"]["state"] == "SYNC_STATE_PENDING"
+    assert _keys() == set()
+    cli("delete-namespace web --force --yes")
+
+
+@pytest.mark.usefixtures("permitted", "loaded")
+def test_the_map_follows(place: Place) -> None:
+    assert "bpf" in show(SERVICE, "SystemCallFilter")[0].split()
+    assert _door() == {"state": "TRANSPARENT_STATE_SERVED"}, journal()
+    cli("add-namespace web --netns web --transparent --transient")
+    cookie = int(cli_json("show-namespace web")["netnsCookie"])
+    assert _keys() == {cookie}
+    cli("update-namespace web --no-transparent")
+    assert _keys() == set()
+    cli("update-namespace web --transparent")
+    _unload()
+    assert _door()["state"] != "TRANSPARENT_STATE_SERVED"
+    _load()
+    assert _door() == {"state": "TRANSPARENT_STATE_SERVED", "namespaces": 1}
+    assert _keys() == {cookie}
+    systemctl("restart", SERVICE)
+    assert _keys() == {cookie}
+    shutil.chown(_PIN, "root", "root")
+    assert "is not graftd's to open" in _door()["detail"]
+    shutil.chown(_PIN, "graftd", "graftd")
+    cli(f"-n web add ep-http type ipv4 addr {HOST} port 80")
+    run("ip", "netns", "delete", "web")
+    eventually(lambda: cli_json("list-namespaces") == [], "the namespace went with its network namespace")
+    assert _keys() == set()
+    run("ip", "netns", "add", "web")
+
+
+@pytest.mark.usefixtures("permitted", "loaded")
+def test_what_ends_while_graftd_is_down(place: Place) -> None:
+    for number in range(20):
+        run("ip", "netns", "add", f"pod{number}")
+        cli(f"add-namespace pod{number} --netns pod{number} --transparent --transient")
+        cli(f"-n pod{number} add ep-http type ipv4 addr {HOST} port {8000 + number}")
+    assert len(_keys()) == 20
+    systemctl("kill", "--signal=KILL", SERVICE)
+    for number in range(20):
+        run("ip", "netns", "delete", f"pod{number}")
+    eventually(lambda: cli_outcome("version")[0] == 0, "graftd is back")
+    eventually(lambda: cli_json("list-namespaces") == [], "all went")
+    assert _keys() == set()
+    eventually(lambda: cli_json("list-tables") == [], "their tables went with them")
