@@ -92,6 +92,9 @@ func cdi(args []string, stdout io.Writer) error {
 
 // replace writes a file whole: runtimes watch the folder and would read half of one.
 func replace(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	file, err := os.CreateTemp(filepath.Dir(path), ".graft-*")
 	if err != nil {
 		return err

@@ -339,6 +339,19 @@ func TestGraftdThatIsDownOrSlow(t *testing.T) {
 	}
 }
 
+func TestAllCallsTogetherHaveTheirTime(t *testing.T) {
+	graftd := start(t)
+	graftd.Before = func(context.Context, string, proto.Message) error {
+		time.Sleep(startPatience * 6 / 10)
+		return nil
+	}
+	begun := time.Now()
+	got := hook(stateOf(t, bundle(t, "userdata", ""), annotations), "createRuntime")
+	if took := time.Since(begun); got.status != 1 || took > startPatience+500*time.Millisecond {
+		t.Errorf("%+v after %v", got, took)
+	}
+}
+
 func TestGraftdThatIsRestartedMeanwhile(t *testing.T) {
 	graftd := start(t)
 	graftd.Down()
@@ -547,7 +560,7 @@ func TestCDI(t *testing.T) {
 	if err != nil || string(packaged) != got.stdout {
 		t.Errorf("packaging/oci/cdi.json is %q (%v): make it with 'graft-oci-hook cdi --out'", packaged, err)
 	}
-	file := filepath.Join(t.TempDir(), "graft.json")
+	file := filepath.Join(t.TempDir(), "cdi", "graft.json")
 	hook("", "cdi", "--out", file).want(t, 0, "")
 	written, err := os.ReadFile(file)
 	if err != nil || string(written) != got.stdout {
@@ -560,7 +573,7 @@ func TestCDI(t *testing.T) {
 	if left, _ := os.ReadDir(filepath.Dir(file)); len(left) != 1 {
 		t.Errorf("%v", left)
 	}
-	if got := hook("", "cdi", "--out", "/nonexistent/graft.json"); got.status != 1 || !strings.Contains(got.stderr, "no such file") {
+	if got := hook("", "cdi", "--out", file+"/graft.json"); got.status != 1 || !strings.Contains(got.stderr, "not a directory") {
 		t.Errorf("%+v", got)
 	}
 }
