@@ -15,7 +15,7 @@ from containers.loaded import Images
 from containers.network import Peer
 from service.units import SERVICE, SOCKETS, UNITS, journal, state, systemctl
 
-_PATIENCE = 180
+_PATIENCE = 600
 
 
 @pytest.fixture(scope="session")
