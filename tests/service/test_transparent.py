@@ -83,11 +83,11 @@ def _door() -> dict[str, Any]:
 def test_no_program(place: Place) -> None:
     """What the kernel could is told, and the namespace works all the same."""
     can = _FUNCTION in Path("/sys/kernel/btf/vmlinux").read_bytes() and Path("/proc/sys/net/mptcp").is_dir()
-    expected = "TRANSPARENT_STATE_NOT_LOADED" if can else "TRANSPARENT_STATE_KERNEL_CANNOT"
+    expected = "not-loaded" if can else "kernel-cannot"
     assert _door()["state"] == expected
     cli("add-namespace web --netns web --transparent")
     cli(f"-n web add ep-http type ipv4 addr {HOST} port 80")
-    assert cli_json("show-namespace web")["sync"]["state"] == "SYNC_STATE_IN_SYNC"
+    assert cli_json("show-namespace web")["sync"]["state"] == "in-sync"
     status, said = cli_outcome("doctor web")
     assert status != 0
     assert "BPF door: web would have it" in said
@@ -99,10 +99,10 @@ def test_a_unit_that_may_not(place: Place) -> None:
     """Where graft-transparent was installed and graftd not restarted."""
     cli("add-namespace web --netns web --transparent")
     door = _door()
-    assert door["state"] == "TRANSPARENT_STATE_FAILED"
+    assert door["state"] == "failed"
     assert "graftd has not the system call bpf" in door["detail"]
     assert "systemctl restart graftd" in door["detail"]
-    assert cli_json("show-namespace web")["sync"]["state"] == "SYNC_STATE_PENDING"
+    assert cli_json("show-namespace web")["sync"]["state"] == "pending"
     assert _keys() == set()
     cli("delete-namespace web --force --yes")
 
@@ -110,17 +110,17 @@ def test_a_unit_that_may_not(place: Place) -> None:
 @pytest.mark.usefixtures("permitted", "loaded")
 def test_the_map_follows(place: Place) -> None:
     assert "bpf" in show(SERVICE, "SystemCallFilter")[0].split()
-    assert _door() == {"state": "TRANSPARENT_STATE_SERVED"}, journal()
+    assert _door() == {"state": "served", "detail": "", "namespaces": 0}, journal()
     cli("add-namespace web --netns web --transparent --transient")
-    cookie = int(cli_json("show-namespace web")["netnsCookie"])
+    cookie = int(cli_json("show-namespace web")["netns_cookie"])
     assert _keys() == {cookie}
     cli("update-namespace web --no-transparent")
     assert _keys() == set()
     cli("update-namespace web --transparent")
     _unload()
-    assert _door()["state"] != "TRANSPARENT_STATE_SERVED"
+    assert _door()["state"] != "served"
     _load()
-    assert _door() == {"state": "TRANSPARENT_STATE_SERVED", "namespaces": 1}
+    assert _door() == {"state": "served", "detail": "", "namespaces": 1}
     assert _keys() == {cookie}
     systemctl("restart", SERVICE)
     assert _keys() == {cookie}

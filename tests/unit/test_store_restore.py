@@ -21,6 +21,8 @@ from graftd.model import Freeze, NetnsIdentity
 from graftd.store import CopyInfo, Store, _connection, _schema
 from unit.store_values import content, endpoint, marks, namespace
 
+_SCHEMA = len(_schema.MIGRATIONS)
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
@@ -71,7 +73,7 @@ def test_a_copy_takes_the_stores_place(store: Store, copy: Path, tmp_path: Path)
     before = everything(store)
     info = store.restore(copy)
     found = everything(store)
-    assert (info.schema, info.namespaces, info.endpoints, info.rules, info.acl_rules) == (2, 2, 301, 6, 3)
+    assert (info.schema, info.namespaces, info.endpoints, info.rules, info.acl_rules) == (_SCHEMA, 2, 301, 6, 3)
     assert found[2:5] == wanted[2:5]
     assert (info.history_id, info.revision) == found[:2]
     assert info.revision == 5
@@ -124,10 +126,10 @@ def test_a_copy_is_only_looked_at(store: Store, copy: Path, tmp_path: Path) -> N
     with sqlite3.connect(copy) as raw:
         (history,) = raw.execute("SELECT history FROM meta").fetchone()
     raw.close()
-    assert store.check_copy(copy) == CopyInfo(2, 2, history, 2, 301, 6, 3)
+    assert store.check_copy(copy) == CopyInfo(_SCHEMA, 2, history, 2, 301, 6, 3)
     assert copy.read_bytes() == data
     assert everything(store) == before
-    assert store.check_copy(tmp_path / "another") == CopyInfo(2, 0, empty_history, 0, 0, 0, 0)
+    assert store.check_copy(tmp_path / "another") == CopyInfo(_SCHEMA, 0, empty_history, 0, 0, 0, 0)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["another", "copy", "db", "db-shm", "db-wal"]
 
 
@@ -158,9 +160,9 @@ def test_a_copy_of_an_older_schema(store: Store, copy: Path, tmp_path: Path, mon
     step = ("ALTER TABLE meta ADD COLUMN colour TEXT", "UPDATE meta SET colour = new_uid()")
     monkeypatch.setattr(_schema, "MIGRATIONS", (*_schema.MIGRATIONS, step))
     with Store.open(tmp_path / "db") as newer:
-        assert newer.check_copy(copy).schema == 2
-        assert newer.restore(copy).schema == 2
-        assert newer._writer.one("PRAGMA user_version") == (3,)
+        assert newer.check_copy(copy).schema == _SCHEMA
+        assert newer.restore(copy).schema == _SCHEMA
+        assert newer._writer.one("PRAGMA user_version") == (_SCHEMA + 1,)
         ((colour,),) = newer._writer.rows("SELECT colour FROM meta")
         assert len(colour) == 36
         (migrated,) = newer.migrated
@@ -243,7 +245,9 @@ def test_what_is_no_whole_copy(store: Store, copy: Path, damage: Callable[[Path]
 def test_a_copy_of_a_newer_schema(store: Store, copy: Path) -> None:
     altered(copy, "PRAGMA user_version = 99")
     for use in (store.check_copy, store.restore):
-        with pytest.raises(StoreVersionError, match="has schema 99, and this graftd knows 2 at most: restore it with"):
+        with pytest.raises(
+            StoreVersionError, match=f"has schema 99, and this graftd knows {_SCHEMA} at most: restore it with"
+        ):
             use(copy)
 
 
