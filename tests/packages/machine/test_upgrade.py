@@ -141,7 +141,8 @@ def test_an_upgrade_breaks_no_connection_and_loses_no_mapping() -> None:
     assert socket_file.stat().st_ino == before
     assert set(one.acknowledged) <= set(host.endpoints())
     run("graftcli", "delete-namespace", "kept", "--force", "--yes")
-    assert (_schema(), _content()) == (schema + 1, content)
+    assert _schema() > schema
+    assert _content() == content
     assert host.CONFIGURATION.read_text().endswith("# kept\n")
     assert host.verify(*host.PACKAGES) == f"??5?????? c {host.CONFIGURATION}"
 
