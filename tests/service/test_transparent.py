@@ -11,6 +11,7 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from graftd.kernel import _bpf
 from service.place import HOST, Place, cli, cli_json, cli_outcome, eventually, run
 from service.units import SERVICE, journal, show, systemctl
 
+PATIENCE = 300  # seconds
+
 _FOLDER = Path("/sys/fs/bpf/graft")
 _PIN = _FOLDER / "transparent"
-_UNIT = Path("/run/systemd/system/graftd.service.d/graft-transparent.conf")
+_DROP_IN = Path("/run/systemd/system/graftd.service.d/zz-test.conf")
 _PACKAGED = Path(__file__).parents[2] / "packaging/systemd/graft-transparent/graftd.conf"
 _CREATE, _PIN_IT = 0, 6
 _FUNCTION = b"\0update_socket_protocol\0"
@@ -35,17 +38,32 @@ def place() -> Iterator[Place]:
     made.close()
 
 
+@contextmanager
+def _with(drop_in: str) -> Iterator[None]:
+    _DROP_IN.parent.mkdir(parents=True)
+    _DROP_IN.write_text(drop_in)
+    systemctl("daemon-reload")
+    systemctl("restart", SERVICE)
+    try:
+        yield
+    finally:
+        shutil.rmtree(_DROP_IN.parent)
+        systemctl("daemon-reload")
+        systemctl("restart", SERVICE)
+
+
 @pytest.fixture
 def permitted() -> Iterator[None]:
-    """As graft-transparent is installed."""
-    _UNIT.parent.mkdir(parents=True)
-    shutil.copy(_PACKAGED, _UNIT)
-    systemctl("daemon-reload")
-    systemctl("restart", SERVICE)
-    yield
-    shutil.rmtree(_UNIT.parent)
-    systemctl("daemon-reload")
-    systemctl("restart", SERVICE)
+    """As with what graft-transparent brings."""
+    with _with(_PACKAGED.read_text()):
+        yield
+
+
+@pytest.fixture
+def denied() -> Iterator[None]:
+    """As where graft-transparent was installed after graftd's start."""
+    with _with("[Service]\nSystemCallFilter=~bpf\n"):
+        yield
 
 
 @pytest.fixture
@@ -94,9 +112,8 @@ def test_no_program(place: Place) -> None:
     cli("delete-namespace web --force --yes")
 
 
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("denied", "loaded")
 def test_a_unit_that_may_not(place: Place) -> None:
-    """Where graft-transparent was installed and graftd not restarted."""
     cli("add-namespace web --netns web --transparent")
     door = _door()
     assert door["state"] == "failed"
