@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from containers.images import PORT, UNRULED
 from containers.network import HOST, PEER, Peer
 from service.place import run
@@ -21,5 +23,9 @@ def assert_serves_and_fetches(peer: Peer, port: int, pid: int) -> None:
 
 
 def listening(*inside: str) -> set[str]:
-    """Return where TCP sockets listen, in the host or by a command that enters a namespace."""
-    return {line.split()[3] for line in run(*inside, "ss", "-Htln").splitlines()}
+    """Return where TCP sockets listen, in the host or by a command that enters a namespace.
+
+    An IPv4 address is written as one, whatever its socket's family.
+    """
+    places = (line.split()[3] for line in run(*inside, "ss", "-Htln").splitlines())
+    return {re.sub(r"^\[::ffff:(.*)\]", r"\1", place) for place in places}

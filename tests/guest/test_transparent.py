@@ -13,7 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT
 from pathlib import Path
-from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, IPPROTO_UDP, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW
+from socket import (
+    AF_INET,
+    AF_INET6,
+    AF_UNIX,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_NONBLOCK,
+    SOCK_RAW,
+)
 from socket import SOCK_STREAM
 
 import pytest
@@ -137,7 +147,11 @@ def test_status_counts_the_namespaces(namespaces: Map, box: Box, other: Box) -> 
     namespaces.add(other.ns.cookie)
     assert status()["namespaces"] == 2
     namespaces.remove(box.ns.cookie)
-    assert loader("status").splitlines() == ["served", "sockets of the namespaces in the map are graftable", "namespaces: 1"]
+    assert loader("status").splitlines() == [
+        "served",
+        "sockets of the namespaces in the map are graftable",
+        "namespaces: 1",
+    ]
 
 
 STREAMS = [(SOCK_STREAM, protocol) for protocol in (0, IPPROTO_TCP, MPTCP)]
@@ -242,7 +256,9 @@ def test_fetching(inside: Box, other: Box, public: Path, fetcher: str) -> None:
     """As the host; without the door the program has nowhere to go."""
     url = f"http://{PEER4}:{PORT}/index.html"
     log = public / "log"
-    with running(inside.world.peer, ["sh", "-c", f"exec {sys.executable} -m http.server {PORT} -d {public} 2>{log}"]) as server:
+    with running(
+        inside.world.peer, ["sh", "-c", f"exec {sys.executable} -m http.server {PORT} -d {public} 2>{log}"]
+    ) as server:
         server.wait_for(lambda: has_port(inside.world.peer, PORT), "the server listens")
         assert run(inside.ns, *FETCHERS[fetcher], url) == BODY
         run(furnished(other).ns, *FETCHERS[fetcher], url, fails=True)
@@ -464,7 +480,9 @@ def test_the_module_comes_and_goes_under_load(reopened: World, namespaces: Map) 
 
 
 def test_only_graftd_may_write_the_map(door: None) -> None:
-    owner = shutil.which("graftd") and subprocess.run(["id", "-u", "graftd"], capture_output=True, text=True, check=True)
+    owner = shutil.which("graftd") and subprocess.run(
+        ["id", "-u", "graftd"], capture_output=True, text=True, check=True
+    )
     assert owner
     found = (FOLDER / "transparent").stat()
     assert (str(found.st_uid), found.st_mode & 0o777) == (owner.stdout.strip(), 0o600)

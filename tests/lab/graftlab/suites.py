@@ -38,11 +38,14 @@ GO_PACKAGES = (
     *("gcc", "libc6-dev", "iproute2", "ca-certificates"),
 )
 GO_PATH = "/usr/lib/go-1.26/bin"
-# What the tests of containers have besides: each runtime and orchestrator, and a program that compiles as it runs.
-CONTAINER_PACKAGES = (
-    *("podman", "crun", "runc", "netavark", "ca-certificates", "containernetworking-plugins"),
-    *("docker.io", "docker-cli", "nodejs"),
-)
+# What the tests of containers have besides: engines, runtimes, and a program that compiles as it runs.
+CONTAINER_PACKAGES = {
+    "bookworm": ("podman", "crun", "runc", "netavark", "ca-certificates", "nodejs"),
+    "trixie": (
+        *("podman", "crun", "runc", "netavark", "ca-certificates", "containernetworking-plugins"),
+        *("docker.io", "docker-cli", "nodejs"),
+    ),
+}
 KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
 # Masked, so that a guest that runs systemd starts none of them by itself.
 QUIET_SERVICES = ("nginx", "redis-server", "dnsmasq", "iperf3")
@@ -74,17 +77,18 @@ class Suite:
     kernel: str
 
 
-def _with_containers(release: Release) -> Release:
+def _with_containers(release: Release, *idle: str) -> Release:
     """Return the release with what the tests of containers want, and its own kernel alone."""
     return replace(
         release,
         image=f"{release.name}-containers",
         kernels=(release.name,),
-        more=CONTAINER_PACKAGES,
-        idle=("docker.service", "docker.socket", "containerd.service"),
+        more=CONTAINER_PACKAGES[release.name],
+        idle=idle,
     )
 
 
+_DOCKER_UNITS = ("docker.service", "docker.socket", "containerd.service")
 _BOOKWORM = Release(
     "bookworm",
     "bookworm",
@@ -108,7 +112,7 @@ SUITES = {
         Suite("bookworm-containers", _with_containers(_BOOKWORM), "bookworm"),
         Suite("trixie", _TRIXIE, "trixie"),
         Suite("trixie-backports", _TRIXIE, "trixie-backports"),
-        Suite("trixie-containers", _with_containers(_TRIXIE), "trixie"),
+        Suite("trixie-containers", _with_containers(_TRIXIE, *_DOCKER_UNITS), "trixie"),
     )
 }
 DEFAULT_SUITE = "trixie"
