@@ -17,8 +17,18 @@ from service.place import eventually, run
 _TOOL = "/usr/lib/graft/tests/cnitool"
 _PLUGINS = "/usr/lib/cni"
 _WEB = "/usr/lib/graft/tests/web"
-# Connections to what is around the host.
-_ARGUMENTS = f"GRAFT_ENDPOINT=ep-out={HOST}:any;GRAFT_EGRESS=10.9.0.0/24=ep-out"
+# Connections to what is around the host. Ports of the host's come by portMappings.
+_TABLE = {
+    "endpoints": [{"name": "ep-out", "inet": {"address": HOST, "ports": {}}}],
+    "rules": [
+        {
+            "direction": "RULE_DIRECTION_EGRESS",
+            "network": "10.9.0.0/24",
+            "verdict": "RULE_VERDICT_ENDPOINT",
+            "endpoint": "ep-out",
+        }
+    ],
+}
 
 
 class Network:
@@ -27,12 +37,12 @@ class Network:
     def __init__(self, folder: Path, name: str, *before: Mapping[str, Any], version: str = "1.1.0") -> None:
         self._name = name
         self._folder = folder
-        ours = {"type": "graft-cni", "capabilities": {"portMappings": True}}
+        ours = {"type": "graft-cni", "capabilities": {"portMappings": True}, **_TABLE}
         configuration = {"cniVersion": version, "name": name, "plugins": [*before, ours]}
         (folder / f"{name}.conflist").write_text(json.dumps(configuration))
 
     def call(
-        self, verb: str, container: Container, port: int = 0, arguments: str = _ARGUMENTS
+        self, verb: str, container: Container, port: int = 0, arguments: str = ""
     ) -> tuple[int, dict[str, Any], str]:
         """Return cnitool's exit status, the result that it printed, and what else it said."""
         mapping = {"hostIP": HOST, "hostPort": port, "containerPort": PORT, "protocol": "tcp"}
