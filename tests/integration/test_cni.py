@@ -304,3 +304,15 @@ def test_cnitool(tools: Tools, bed: Bed, tmp_path: Path) -> None:
         run("add")
         run("gc")
         assert registered(bed) == []
+
+
+@pytest.mark.parametrize("guide", ["kubernetes", "containerd"])
+def test_the_guides_configurations_are_right(tools: Tools, bed: Bed, guide: str) -> None:
+    text = (ROOT / f"clients/guides/{guide}.md").read_text()
+    network = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    (configuration,) = [one for one in network["plugins"] if one["type"] == "graft-cni"]
+    plugin = Plugin(tools, bed, configuration)
+    with container(bed) as one:
+        plugin.good("ADD", one, cniVersion=network["cniVersion"])
+        assert bed.of_kernel(one.path) == {"out"}
+        plugin.good("DEL", one)
