@@ -259,10 +259,10 @@ def test_graftd_comes_and_goes(tools: Tools, bed: Bed) -> None:
         eventually(lambda: plugin.call("STATUS")[0] == 0)
         plugin.good("ADD", one)
         bed.graftd.stop()
-        status, error, _ = plugin.call("STATUS", timeout=0.5)
+        status, error, _ = plugin.call("STATUS", timeout=3)
         assert (status, error["code"]) == (1, 50)
         assert "systemctl start graftd" in error["msg"]
-        status, error, _ = plugin.call("ADD", one, timeout=0.5)
+        status, error, _ = plugin.call("ADD", one, timeout=3)
         assert (status, error["code"]) in {(1, 11), (1, 100)}
         assert "systemctl start graftd" in error["msg"]
         status, _, stderr = plugin.call("DEL", one)

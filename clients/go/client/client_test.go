@@ -54,7 +54,7 @@ func failure(t *testing.T, err error) *client.Error {
 func TestNobodyListens(t *testing.T) {
 	graftd := played.Start(t)
 	graftd.Down()
-	_, err := client.Dial(t.Context(), client.Options{Target: graftd.Target(), Patience: 300 * time.Millisecond})
+	_, err := client.Dial(t.Context(), client.Options{Target: graftd.Target(), Patience: 2 * time.Second})
 	want := "graftd is not running, nobody listens at " + graftd.Socket + ": systemctl start graftd"
 	if found := failure(t, err); found.Message != want || found.Code != codes.Unavailable || !found.Passing {
 		t.Errorf("got %+v, want %q", found, want)
@@ -82,7 +82,7 @@ func TestASlowServerIsNotWaitedForForEver(t *testing.T) {
 		}
 		return ctx.Err()
 	}
-	err := apply(t.Context(), dial(t, graftd, 300*time.Millisecond))
+	err := apply(t.Context(), dial(t, graftd, 3*time.Second))
 	found := failure(t, err)
 	if found.Code != codes.DeadlineExceeded || !strings.Contains(found.Message, "did not answer in time") {
 		t.Errorf("got %+v", found)
