@@ -285,6 +285,7 @@ def test_cnitool(tools: Tools, bed: Bed, tmp_path: Path) -> None:
         "CNI_PATH": str(tools.plugin.parent),
         "NETCONFPATH": str(tmp_path),
         "CAP_ARGS": json.dumps({"portMappings": mappings}),
+        "CNI_ARGS": "GRAFT_ENDPOINT=out->10.0.0.2:any;GRAFT_EGRESS=10.0.0.0/24->out",
     }
 
     def run(command: str, status: int = 0) -> str:
@@ -296,7 +297,7 @@ def test_cnitool(tools: Tools, bed: Bed, tmp_path: Path) -> None:
     with container(bed) as one:
         run("status")
         assert json.loads(run("add"))["interfaces"][0]["name"] == "lo"
-        assert bed.of_kernel(one.path) == {"http", "port-81-tcp-ipv4", "port-81-tcp-ipv6"}
+        assert bed.of_kernel(one.path) == {"http", "out", "port-81-tcp-ipv4", "port-81-tcp-ipv6"}
         run("check")
         run("del")
         assert registered(bed) == []

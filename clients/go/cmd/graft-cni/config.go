@@ -138,16 +138,20 @@ func (c *config) table(stdin []byte, args string) (*container.Table, error) {
 	return table, table.Complete()
 }
 
-// addArgs adds what CNI_ARGS has for graft. Its other keys are of others.
+// addArgs adds what CNI_ARGS has for graft. Its other keys are of others. The CNI library takes no pair with a second
+// '=', in the plugins before this one and in cnitool: where a value has none, '->' stands for it.
 func addArgs(table *container.Table, args string) error {
 	for _, pair := range strings.Split(args, ";") {
 		key, value, _ := strings.Cut(pair, "=")
+		if !strings.Contains(value, "=") {
+			value = strings.ReplaceAll(value, "->", "=")
+		}
 		var err error
 		switch key {
 		case "GRAFT_ENDPOINT":
 			name, text, found := strings.Cut(value, "=")
 			if !found {
-				return fmt.Errorf("CNI_ARGS: GRAFT_ENDPOINT is '%s': write NAME=ADDRESS:PORT, as in http=10.0.0.2:80/tcp", value)
+				return fmt.Errorf("CNI_ARGS: GRAFT_ENDPOINT is '%s': write NAME->ADDRESS:PORT, as in http->10.0.0.2:80/tcp", value)
 			}
 			err = table.AddEndpoint(name, text)
 		case "GRAFT_INGRESS":

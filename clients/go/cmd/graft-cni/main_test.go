@@ -135,12 +135,20 @@ func TestAddBehindAnotherPluginPassesItsResultOn(t *testing.T) {
 }
 
 func TestArgsAndPortMappingsAddToTheTable(t *testing.T) {
+	for _, args := range []string{
+		"GRAFT_ENDPOINT=out=10.0.0.2:any/tcp,mark=7;GRAFT_EGRESS=10.0.0.0/24=out,*=deny;GRAFT_ENDPOINT=ctl=unix:@ctl",
+		"GRAFT_ENDPOINT=out->10.0.0.2:any/tcp,mark->7;GRAFT_EGRESS=10.0.0.0/24->out,*->deny;GRAFT_ENDPOINT=ctl->unix:@ctl",
+	} {
+		t.Run(args, func(t *testing.T) { addsToTheTable(t, args) })
+	}
+}
+
+func addsToTheTable(t *testing.T, args string) {
 	graftd := played.Start(t)
 	mappings := `, "capabilities": {"portMappings": true}, "transparent": false, "runtimeConfig": {"portMappings": [
 		{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
 		{"hostPort": 5353, "containerPort": 53, "protocol": "udp", "hostIP": "192.0.2.1"}]}`
-	found := plugin(t, "ADD", configuration(graftd, mappings+chained),
-		"CNI_ARGS=GRAFT_ENDPOINT=out=10.0.0.2:any/tcp,mark=7;GRAFT_EGRESS=10.0.0.0/24=out,*=deny;GRAFT_ENDPOINT=ctl=unix:@ctl")
+	found := plugin(t, "ADD", configuration(graftd, mappings+chained), "CNI_ARGS="+args)
 	if found.Code != 0 {
 		t.Fatal(found)
 	}
@@ -199,7 +207,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 			wrong: "a rule leads to the endpoint 'none', which there is not"},
 		{name: "an unknown argument", args: "GRAFT_RULES=a", code: 7, wrong: "CNI_ARGS has no 'GRAFT_RULES' for graft-cni"},
 		{name: "an endpoint without a name", args: "GRAFT_ENDPOINT=10.0.0.2:80", code: 7,
-			wrong: "CNI_ARGS: GRAFT_ENDPOINT is '10.0.0.2:80': write NAME=ADDRESS:PORT"},
+			wrong: "CNI_ARGS: GRAFT_ENDPOINT is '10.0.0.2:80': write NAME->ADDRESS:PORT"},
 		{name: "an address that is none", args: "GRAFT_ENDPOINT=a=10.0.0:80", code: 7,
 			wrong: `CNI_ARGS: GRAFT_ENDPOINT: "10.0.0" at character 1 of "10.0.0:80": this is no address`},
 		{name: "a timeout for ever", more: `, "timeout": 1000`, code: 7, wrong: "timeout 1000: it is a number of seconds, to 120"},
