@@ -118,6 +118,10 @@ install: man completion ## the programs, below DESTDIR; 'make -C kmod modules_in
 	$(call install_go,graft-cni,$(CNI_DIR))
 	$(call install_go,graft-oci-hook,/usr/libexec/graft)
 	$(call install_go,graft-transparent,/usr/sbin)
+	install -D -m 644 -t $(DESTDIR)/usr/share/containers/oci/hooks.d packaging/oci/graft.json
+	install -D -m 644 packaging/oci/cdi.json $(DESTDIR)/etc/cdi/graft.json
+	install -D -m 644 packaging/systemd/graft-transparent/graftd.conf \
+		$(DESTDIR)$(UNIT_DIR)/graftd.service.d/graft-transparent.conf
 	install -D -m 644 kmod/uapi/linux/graft.h $(DESTDIR)/usr/include/linux/graft.h
 	for page in build/man/*; do \
 		install -D -m 644 -t $(DESTDIR)/usr/share/man/man$${page##*.} $$page || exit; \
@@ -131,7 +135,6 @@ install-tests: $(bench_programs)
 	if [ -n "$^" ]; then install $^ $(DESTDIR)$(TESTS_DIR)/; fi
 	$(call install_go,cnitool,$(TESTS_DIR))
 	$(call install_go,web,$(TESTS_DIR))
-	$(call install_go,cnitool,$(TESTS_DIR))
 
 build/tests/bench/hold: tests/guest/nl.h
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BPF door: programs that know nothing of grafting, in namespaces whose cookie is in the map."""
 
-import os
 import select
 import shutil
 import socket
@@ -23,8 +22,8 @@ from socket import (
     SOCK_DGRAM,
     SOCK_NONBLOCK,
     SOCK_RAW,
+    SOCK_STREAM,
 )
-from socket import SOCK_STREAM
 
 import pytest
 

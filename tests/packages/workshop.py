@@ -12,7 +12,9 @@ from pathlib import Path
 from lab.graftlab import host, roots
 from lab.graftlab.cache import Cache, default_root
 from lab.graftlab.errors import LabError
+from lab.graftlab.golang import Go
 from lab.graftlab.suites import SUITES
+from lab.graftlab.tree import Tree
 from packages.source import CHECKOUT, Source
 
 FOLDER = CHECKOUT / "build" / "packages"
@@ -41,16 +43,18 @@ class Workshop:
         self._cache = Cache(default_root())
 
     def run(self, job: Job, source: Source, files: Mapping[str, str]) -> None:
-        """Do a job; ``files`` are there as well.
+        """Do a job; ``files`` are there as well, and the Go programs where `make install` finds them.
 
         Raises LabError where it fails; what it printed was passed on, and results that there are were collected.
         """
         suite = SUITES[job.release].release
         pockets = tuple(pocket for pocket in suite.pockets if not pocket.endswith("-backports"))
         root = roots.root(self._cache, f"packages-{job.name}", roots.Recipe(suite.name, pockets, job.packages))
+        programs = Go(self._cache, Tree(CHECKOUT)).programs(source.version)
         with tempfile.TemporaryDirectory(prefix="graft-packages.") as scratch:
             work = Path(scratch)
             source.copy(work / "tree")
+            shutil.copytree(programs, work / "tree" / "build" / "go")
             for file, text in files.items():
                 (work / file).write_text(text)
             command = ["env", f"SOURCE_DATE_EPOCH={source.epoch}", "sh", "-ec", job.script]

@@ -60,7 +60,7 @@ def ask(
 
 
 def test_every_command_has_a_script_for_every_shell() -> None:
-    programs = ("graft", "graftcli", "graftd", "ip-graft")
+    programs = ("graft", "graft-transparent", "graftcli", "graftd", "ip-graft")
     assert set(scripts()) == {place.format(program) for place in (BASH, ZSH, FISH) for program in programs}
 
 
@@ -115,6 +115,12 @@ def test_graft(ask: Ask, tmp_path: Path) -> None:
     assert ask("graft -i ") == set()
     assert ask("graft -v -i *:80=ep -- sha256s") == {"sha256sum"}
     assert ask(f"graft -e 10.0.0.0/8=ep -- cat {tmp_path}/pa") == {f"{tmp_path}/page.html"}
+
+
+def test_graft_transparent(ask: Ask) -> None:
+    assert ask("graft-transparent ") - {"--json", "-h", "--help"} == {"load", "unload", "status"}
+    assert ask("graft-transparent un") == {"unload"}
+    assert ask("graft-transparent status --j") == {"--json"}
 
 
 def test_ip_graft(ask: Ask) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 
+from graft.v1 import endpoint_pb2, rule_pb2
 from graft_man import inserts, sources
 from graft_man.pages import EXAMPLES, page, pages
 from graftcli.commands import COMMANDS, GLOBAL
@@ -58,8 +61,8 @@ def words(text: str) -> set[str]:
 
 def test_every_page_is_there() -> None:
     assert set(PAGES) == {
-        *("graft.1", "graftcli.1", "graftd.toml.5", "af_graft.7"),
-        *("graftd.8", "ip-graft.8", "graft-oci-hook.8"),
+        *("graft.1", "graftcli.1", "graftd.toml.5", "af_graft.7", "graftd.8", "ip-graft.8"),
+        *("graft-cni.8", "graft-oci-hook.8", "graft-transparent.8"),
     }
     for name, text in PAGES.items():
         title, _, number = name.rpartition(".")
@@ -130,6 +133,82 @@ def test_ip_graft() -> None:
     explained = {word.rstrip(",") for word in tags(section("ip-graft.8", "OPTIONS").replace('", "', ", "))}
     for short, rest in re.findall(r"-(\w)\[(\w+)\]", sources.IP_GRAFT_USAGE):
         assert {f"-{short}", f"-{short}{rest}"} <= {word.strip('."') for word in explained} | explained
+
+
+# What the programs in Go take
+
+
+def in_go(name: str) -> str:
+    return (ROOT / "clients/go" / name).read_text()
+
+
+def go_usage(name: str) -> str:
+    """What --help prints."""
+    found = re.search(r"const usage = `(.*?)`", in_go(f"cmd/{name}/main.go"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
+
+
+def test_graft_oci_hook() -> None:
+    usage = go_usage("graft-oci-hook")
+    assert {"--endpoint", "--transparent", "--out", "--version"} <= options_in(usage)
+    assert options_in(usage) <= options_in(section("graft-oci-hook.8", "OPTIONS"))
+    commands = section("graft-oci-hook.8", "COMMANDS")
+    for verb in re.findall(r'case "([^-].*)":', in_go("cmd/graft-oci-hook/main.go")):
+        for word in verb.split('", "'):
+            assert re.search(rf"^\.B {word}\b", commands, re.MULTILINE), word
+    annotations = section("graft-oci-hook.8", "ANNOTATIONS")
+    known = re.findall(r'^\tAnnotation\w+ += "(.*)"', in_go("container/annotations.go"), re.MULTILINE)
+    assert len(known) == 4
+    for name in known:
+        assert re.search(rf"^\.BI? {re.escape(name)}", annotations, re.MULTILINE), name
+    (options,) = re.findall(r'optionsKnown = "the options are (.*)"', in_go("container/endpoint_text.go"))
+    for option in re.findall(r"[a-z-]+(?==|$)", options):
+        assert f" {option}" in annotations
+
+
+def test_graft_transparent() -> None:
+    usage = go_usage("graft-transparent")
+    assert options_in(usage) <= options_in(section("graft-transparent.8", "OPTIONS"))
+    verbs = re.findall(r"^  ([a-z]+) ", usage, re.MULTILINE)
+    assert {"load", "unload", "status"} <= set(verbs)
+    assert set(verbs) <= words(section("graft-transparent.8", "COMMANDS"))
+    numbers = re.findall(r"^\t\w+ += (\d)$", in_go("cmd/graft-transparent/main.go"), re.MULTILINE)
+    assert len(numbers) == 5
+    assert set(numbers) <= words_or_numbers(section("graft-transparent.8", "EXIT STATUS"))
+
+
+def words_or_numbers(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
+
+
+def test_graft_cni() -> None:
+    source = in_go("cmd/graft-cni/config.go")
+    found = re.search(r"ownKeys = \[\]string\{(.*?)\}", source)
+    assert found is not None
+    text = section("graft-cni.8", "CONFIGURATION")
+    for key in re.findall(r'"(\w+)"', found[1]):
+        assert f"\n.TP\n.B {key}\n" in text, key
+    for name in re.findall(r'case "(GRAFT_\w+)"', source):
+        assert f"\n.TP\n.BI {name}= " in text, name
+    versions = re.search(r"PluginSupports\((.*?)\)", in_go("cmd/graft-cni/main.go"))
+    assert versions is not None
+    told = section("graft-cni.8", "DESCRIPTION")
+    assert all(version in told for version in re.findall(r'"(.*?)"', versions[1]))
+    assert {verb for verb in ("ADD", "CHECK", "DEL", "GC", "STATUS") if f"\n.B {verb}\n" not in told} == set()
+
+
+def test_the_example_of_a_network_is_right() -> None:
+    network = json.loads((EXAMPLES / "web.conflist").read_text())
+    (plugin,) = network["plugins"]
+    endpoints = [json_format.ParseDict(one, endpoint_pb2.Endpoint()) for one in plugin["endpoints"]]
+    rules = [json_format.ParseDict(one, rule_pb2.Rule()) for one in plugin["rules"]]
+    assert {rule.endpoint for rule in rules} == {endpoint.name for endpoint in endpoints}
+    assert network["cniVersion"] in in_go("cmd/graft-cni/main.go")
 
 
 # The configuration

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_there_is_one_version() -> None:
     assert Source.of_checkout().version == __version__
-    assert f"VERSION ?= {__version__}\n" in (ROOT / "clients/preload/Makefile").read_text()
+    for folder in ("clients/go", "clients/preload"):
+        assert f"VERSION ?= {__version__}\n" in (ROOT / folder / "Makefile").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that have options alone: graftd, and graft, which is followed by another command."""
+"""Programs that have options and single words alone: graftd, graft-transparent, and graft, which runs a command."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from graftcli.completion import for_bash
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """runs: whether a command follows, behind `--`."""
+    """runs: whether a command follows, behind `--`. verbs: the words of which one is due."""
 
     name: str
     flags: tuple[Flag, ...]
     runs: bool = False
+    verbs: tuple[Flag, ...] = ()
+
+    @property
+    def function(self) -> str:
+        """Its name as a part of a shell function's."""
+        return self.name.replace("-", "_")
 
     @property
     def names(self) -> str:
-        return " ".join([*(name for flag in self.flags for name in flag.names), *["--"] * self.runs])
+        offered = [name for flag in (*self.verbs, *self.flags) for name in flag.names]
+        return " ".join([*offered, *["--"] * self.runs])
 
     @property
     def of_files(self) -> str:
@@ -56,7 +63,7 @@ def bash(program: Program) -> str:
         cases.append(f"  {program.of_others}) ;;")
     lines = "\n".join([*cases, f"  *) offered='{program.names}' ;;"])
     body = f"""\
-_{program.name}_ask() {{
+_{program.function}_ask() {{
   local value_of=''
   while (( $# > 1 )); do
     value_of=$1
@@ -93,12 +100,21 @@ def zsh(program: Program) -> str:
     specifications = [_zsh_flag(flag, again=program.runs) for flag in program.flags]
     if program.runs:
         specifications += ["'(-):command:_command_names -e'", "'*::argument:_normal'"]
+    if program.verbs:
+        words = " ".join(f'{verb.names[0]}\\:"{_zsh_text(verb.help, _MESSAGE)}"' for verb in program.verbs)
+        specifications.append(f"'1:command:(({words}))'")
     lines = " \\\n  ".join(["_arguments -s -S", *specifications])
     return f"#compdef {program.name}\n# zsh completion for {program.name}\n{lines}\n"
 
 
 def _fish_quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _fish_verb(program: Program, verb: Flag) -> str:
+    names = " ".join(verb.names[0] for verb in program.verbs)
+    begins = f"-n 'not __fish_seen_subcommand_from {names}'"
+    return f"complete -c {program.name} {begins} -a {verb.names[0]} -d {_fish_quoted(verb.help)}"
 
 
 def _fish_flag(program: Program, flag: Flag) -> str:
@@ -125,5 +141,6 @@ complete -c graft -n __graft_runs -x -a '(__graft_command)'
 
 def fish(program: Program) -> str:
     lines = [f"# fish completion for {program.name}", f"complete -c {program.name} -f"]
+    lines += [_fish_verb(program, verb) for verb in program.verbs]
     text = "\n".join([*lines, *(_fish_flag(program, flag) for flag in program.flags)])
     return f"{text}\n{_FISH_RUNS if program.runs else ''}"

@@ -20,6 +20,7 @@ def scripts() -> dict[str, str]:
     for program in (
         Program("graftd", tuple(sources.graftd_options())),
         Program("graft", sources.graft().options, runs=True),
+        Program("graft-transparent", sources.GRAFT_TRANSPARENT_FLAGS, verbs=sources.graft_transparent()),
     ):
         for place, made in ((BASH, flat.bash), (ZSH, flat.zsh), (FISH, flat.fish)):
             found[place.format(program.name)] = made(program)

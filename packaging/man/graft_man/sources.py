@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 __all__ = [
     "COMMANDS",
     "GLOBAL",
+    "GRAFT_TRANSPARENT_FLAGS",
     "IP_GRAFT_USAGE",
     "MEANINGS",
     "ROOT",
@@ -33,6 +34,7 @@ __all__ = [
     "Usage",
     "__version__",
     "graft",
+    "graft_transparent",
     "graft_usage",
     "graftd_options",
     "ip_graft_commands",
@@ -91,6 +93,26 @@ def graft() -> Usage:
         names, _, value = words.replace(", ", ",").partition(" ")
         flags.append(Flag(tuple(names.split(",")), value, text.strip()))
     return Usage((lines[0].removeprefix("Usage: "),), tuple(flags), (" ".join(lines[1:]), *_paragraphs(paragraph)))
+
+
+# Its usage has them in its first lines alone.
+GRAFT_TRANSPARENT_FLAGS = (
+    Flag(("--json",), "", "the status as an object"),
+    Flag(("-h", "--help"), "", "print help and exit"),
+)
+
+
+def graft_transparent() -> tuple[Flag, ...]:
+    """The words that graft-transparent takes, each with its explanation."""
+    source = (ROOT / "clients/go/cmd/graft-transparent/main.go").read_text()
+    _, _, usage = source.partition("const usage = `")
+    found = re.findall(r"^  ([a-z]+) {2,}(\S.*)$", usage.partition("`")[0], re.MULTILINE)
+    if not found:
+        raise ValueError(
+            "clients/go/cmd/graft-transparent/main.go has no 'usage' with a line for each word any more: tell"
+            " graft_man/sources.py where they are"
+        )
+    return tuple(Flag((word,), "", text) for word, text in found)
 
 
 def ip_graft_commands() -> tuple[str, ...]:

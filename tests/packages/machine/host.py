@@ -17,11 +17,15 @@ NEW = sorted(map(str, _SHARE.glob("graft*.deb")))
 # What an upgrade begins with; none where there is no upgrade.
 OLDER = sorted(map(str, (_SHARE / "older").glob("graft*.deb")))
 FIRST = OLDER or NEW
-PACKAGES = ("graft", "graft-dkms", "graftd", "graftcli", "python3-graft", "libgraft-preload")
+PACKAGES = (
+    *("graft", "graft-dkms", "graftd", "graftcli", "python3-graft", "libgraft-preload"),
+    *("graft-cni", "graft-oci-hook", "graft-transparent"),
+)
 # files_of_ours() before anything was installed.
 BEFORE = Path("/var/tmp/before")
 SERVICE_PACKAGES = ("graftd", "graftcli", "python3-graft")
 UNITS = ("graftd.service", "graftd.socket", "graftd-admin.socket", "graftd-read-only.socket")
+DOOR = "graft-transparent.service"
 MODULE = Path("/sys/module/graft")
 CONFIGURATION = Path("/etc/graftd/graftd.toml")
 DATABASE = Path("/var/lib/graftd/graftd.db")
@@ -155,6 +159,15 @@ def stop_pod() -> None:
 
 def state_of(namespace: str) -> str:
     return str(asked("show-namespace", namespace)["state"])
+
+
+def kernel_has_door() -> bool:
+    return " update_socket_protocol\n" in Path("/proc/kallsyms").read_text()
+
+
+def door() -> str:
+    """The state of the BPF door, as its own program says."""
+    return str(json.loads(run("graft-transparent", "status", "--json", check=False))["state"])
 
 
 def pod_answers() -> bool:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from packages.machine import host
@@ -29,6 +32,15 @@ def test_nothing_runs_before_it_is_enabled() -> None:
         assert not host.is_active(unit)
 
 
+def test_what_runtimes_run_is_in_its_place() -> None:
+    version = host.version_of(host.FIRST)
+    assert run("/usr/lib/cni/graft-cni", "--version").startswith(f"CNI plugin graft-cni {version}\n")
+    assert run("/usr/libexec/graft/graft-oci-hook", "--version") == f"graft-oci-hook {version}\n"
+    hook = json.loads(Path("/usr/share/containers/oci/hooks.d/graft.json").read_text())["hook"]
+    assert hook["path"] == "/usr/libexec/graft/graft-oci-hook"
+    assert Path("/etc/cdi/graft.json").read_text() == run(hook["path"], "cdi")
+
+
 def test_enabling_is_all_there_is_to_do() -> None:
     run("systemctl", "enable", "--now", "graftd")
     assert host.endpoints() == []
@@ -38,7 +50,14 @@ def test_enabling_is_all_there_is_to_do() -> None:
         assert host.is_active(unit)
 
 
-@pytest.mark.parametrize("unit", host.UNITS)
+def test_the_bpf_door_serves_where_the_kernel_has_it() -> None:
+    assert run("systemctl", "is-enabled", host.DOOR, check=False).strip() == "disabled"
+    run("systemctl", "enable", "--now", host.DOOR)
+    assert host.is_active(host.DOOR) is host.kernel_has_door()
+    assert host.door() == ("served" if host.kernel_has_door() else "kernel-cannot")
+
+
+@pytest.mark.parametrize("unit", [*host.UNITS, host.DOOR])
 def test_systemd_has_nothing_to_say_of_the_units(unit: str) -> None:
     said = run("systemd-analyze", "verify", "--man=no", unit)
     assert [line for line in said.splitlines() if "graft" in line] == []

@@ -21,6 +21,8 @@ def test_removing_keeps_the_database() -> None:
     assert host.DATABASE.exists()
     assert host.CONFIGURATION.exists()
     assert not Path("/usr/sbin/graftd").exists()
+    assert not Path("/sys/fs/bpf/graft").exists()
+    assert not host.is_active(host.DOOR)
     assert not Path("/usr/bin/graftcli").exists()
     assert host.pod_answers()
 

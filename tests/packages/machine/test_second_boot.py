@@ -10,6 +10,7 @@ from packages.machine.host import asked, eventually
 def test_all_is_back() -> None:
     for unit in host.UNITS:
         assert host.is_active(unit)
+    assert host.is_active(host.DOOR) is host.kernel_has_door()
     assert (host.MODULE / "version").read_text().strip() == host.version_of(host.NEW)
     assert asked("status")["state"] == "ready"
     assert host.endpoints() == host.ENDPOINTS

@@ -10,6 +10,7 @@ higher version and another explanation of the configuration.
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 import stat
@@ -18,8 +19,14 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("graft", "graft-dkms", "graftcli", "graftd", "libgraft-preload", "python3-graft")
-UNITS = ("graftd.service", "graftd.socket", "graftd-admin.socket", "graftd-read-only.socket")
+PACKAGES = (
+    *("graft", "graft-dkms", "graftcli", "graftd", "libgraft-preload", "python3-graft"),
+    *("graft-cni", "graft-oci-hook", "graft-transparent"),
+)
+UNITS = (
+    *("graftd.service", "graftd.socket", "graftd-admin.socket", "graftd-read-only.socket"),
+    "graft-transparent.service",
+)
 CONFIGURATION = Path("/etc/graftd/graftd.toml")
 EXPLAINED = Path("/usr/share/graftd/graftd.toml")
 DATABASE = Path("/var/lib/graftd/graftd.db")
@@ -95,6 +102,11 @@ def test_what_is_installed_is_as_it_was_packed() -> None:
         ("/usr/lib/graft/libgraft.so", 0o644),
         ("/usr/lib/modules-load.d/graft.conf", 0o644),
         ("/usr/include/linux/graft.h", 0o644),
+        ("/usr/libexec/cni/graft-cni", 0o755),
+        ("/usr/libexec/graft/graft-oci-hook", 0o755),
+        ("/usr/sbin/graft-transparent", 0o755),
+        ("/etc/cdi/graft.json", 0o644),
+        ("/usr/share/containers/oci/hooks.d/graft.json", 0o644),
         *((f"/usr/lib/systemd/system/{unit}", 0o644) for unit in UNITS),
     ],
 )
@@ -105,7 +117,28 @@ def test_a_file_is_root_s_and_has_its_mode(path: str, mode: int) -> None:
 def test_nothing_but_programs_can_be_executed() -> None:
     files = run("rpm", "--query", "--queryformat", "[%{FILEMODES:perms} %{FILENAMES}\\n]", *PACKAGES).splitlines()
     executable = {name for mode, name in (line.split() for line in files) if mode.startswith("-") and "x" in mode}
-    assert executable == {"/usr/bin/graft", "/usr/bin/graftcli", "/usr/sbin/graftd", "/usr/sbin/ip-graft"}
+    assert executable == {
+        *("/usr/bin/graft", "/usr/bin/graftcli", "/usr/sbin/graftd", "/usr/sbin/ip-graft"),
+        *("/usr/libexec/cni/graft-cni", "/usr/libexec/graft/graft-oci-hook", "/usr/sbin/graft-transparent"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("/usr/libexec/cni/graft-cni", "CNI plugin graft-cni {}"),
+        ("/usr/libexec/graft/graft-oci-hook", "graft-oci-hook {}"),
+    ],
+)
+def test_programs_in_go_are_of_the_packages_version(program: str, words: str) -> None:
+    assert run(program, "--version").splitlines()[0] == words.format(version_of("graftd"))
+
+
+def test_hooks_name_the_program_that_is_there() -> None:
+    hooks = json.loads(Path("/usr/share/containers/oci/hooks.d/graft.json").read_text())
+    devices = json.loads(Path("/etc/cdi/graft.json").read_text())["devices"]
+    paths = {hook["path"] for device in devices for hook in device["containerEdits"].get("hooks", [])}
+    assert paths == {hooks["hook"]["path"]} == {"/usr/libexec/graft/graft-oci-hook"}
 
 
 def test_the_messages_do_without_what_protobuf_3_19_lacks() -> None:
@@ -153,7 +186,7 @@ def test_dkms_knows_the_module() -> None:
 
 def test_an_upgrade_keeps_what_is_the_administrator_s() -> None:
     """And what DKMS has, though both packages have it under the same version."""
-    run("systemctl", "enable", "graftd.service")
+    run("systemctl", "enable", "graftd.service", "graft-transparent.service")
     assert enabled() == dict.fromkeys(UNITS, "enabled")
     with CONFIGURATION.open("a") as file:
         file.write("# kept\n")
