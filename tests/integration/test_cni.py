@@ -7,9 +7,8 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -17,36 +16,14 @@ from graft.v1 import common_pb2, namespace_pb2
 from integration.api import eventually
 from integration.bed import Bed, serving
 from integration.process import ROOT
+from integration.runtime import WEB, Plugin, Tools, build, container
 
-GO = ROOT / "clients/go"
-_SECONDS = 60.0
-_WEB = {
-    "endpoints": [{"name": "http", "inet": {"address": "10.0.0.2", "ports": {"low": 80, "high": 80}}}],
-    "rules": [
-        {
-            "direction": "RULE_DIRECTION_INGRESS",
-            "ports": {"low": 80, "high": 80},
-            "verdict": "RULE_VERDICT_ENDPOINT",
-            "endpoint": "http",
-        }
-    ],
-    "acl": [{"action": "ACL_ACTION_ALLOW", "endpoint": "http", "verbs": ["VERB_LISTEN"]}],
-}
 _CHAINED = {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0"}], "ips": [{"address": "10.88.0.5/16"}]}
-
-
-class Tools(NamedTuple):
-    plugin: Path
-    cnitool: Path
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
-    folder = tmp_path_factory.mktemp("go")
-    subprocess.run(["make", "-C", os.fspath(GO), "graft-cni", f"O={folder}"], check=True, stdout=subprocess.DEVNULL)
-    tool = ["go", "build", "-o", f"{folder}/cnitool", "github.com/containernetworking/cni/cnitool"]
-    subprocess.run(tool, cwd=GO, check=True)
-    return Tools(folder / "graft-cni", folder / "cnitool")
+    return build(tmp_path_factory.mktemp("go"))
 
 
 @pytest.fixture(scope="module")
@@ -56,85 +33,12 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         yield found
 
 
-class Container:
-    """A network namespace with a process in it; the played kernel knows it by its path."""
-
-    def __init__(self, bed: Bed) -> None:
-        self._bed = bed
-        self._process = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        self.path = f"/proc/{self._process.pid}/ns/net"
-        self.id = f"c{self._process.pid}"
-        own = Path("/proc/self/ns/net").readlink()
-        eventually(lambda: Path(self.path).readlink() != own)
-        bed.kernel.add_namespace(self.path)
-
-    def run(self, *command: str) -> str:
-        done = subprocess.run(["nsenter", f"--net={self.path}", *command], check=True, capture_output=True, text=True)
-        return done.stdout
-
-    def links(self) -> str:
-        return self.run("ip", "-o", "link", "show", "up")
-
-    def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-            self._bed.kernel.remove_namespace(self.path)
-
-
-@contextmanager
-def container(bed: Bed) -> Iterator[Container]:
-    found = Container(bed)
-    try:
-        yield found
-    finally:
-        found.end()
-
-
-class Plugin(NamedTuple):
-    """Calls of the plugin as a runtime makes them. configuration: beside what every network has."""
-
-    tools: Tools
-    bed: Bed
-    configuration: dict[str, Any]
-    network: str = "pods"
-
-    def call(self, command: str, of: Container | None = None, *, args: str = "", **more: Any) -> tuple[int, Any, str]:
-        """The exit status, what was printed as JSON, and standard error."""
-        stdin = {
-            "cniVersion": "1.1.0",
-            "name": self.network,
-            "type": "graft-cni",
-            "target": self.bed.graftd.target,
-            **self.configuration,
-            **more,
-        }
-        environment = {"CNI_COMMAND": command, "CNI_PATH": str(self.tools.plugin.parent), "CNI_ARGS": args}
-        if of is not None:
-            environment |= {"CNI_CONTAINERID": of.id, "CNI_NETNS": of.path, "CNI_IFNAME": "eth0"}
-        done = subprocess.run(
-            [os.fspath(self.tools.plugin)],
-            env=os.environ | environment,
-            input=json.dumps(stdin),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-        )
-        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
-
-    def good(self, command: str, of: Container | None = None, **more: Any) -> Any:
-        status, answer, stderr = self.call(command, of, **more)
-        assert (status, stderr) == (0, ""), answer
-        return answer
-
-
 def registered(bed: Bed) -> list[Any]:
     return list(bed.api.namespaces.ListNamespaces(namespace_pb2.ListNamespacesRequest()).namespaces)
 
 
 def test_alone_a_container_gets_its_table_and_lo(tools: Tools, bed: Bed) -> None:
-    plugin = Plugin(tools, bed, _WEB)
+    plugin = Plugin(tools, bed, WEB)
     with container(bed) as one:
         assert "LOOPBACK" not in one.links()
         result = plugin.good("ADD", one, args="K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0")
@@ -189,7 +93,7 @@ def test_behind_another_plugin_its_result_is_passed_on(tools: Tools, bed: Bed) -
 
 
 def test_a_container_that_is_gone_leaves_nothing(tools: Tools, bed: Bed) -> None:
-    plugin = Plugin(tools, bed, _WEB)
+    plugin = Plugin(tools, bed, WEB)
     with container(bed) as one:
         plugin.good("ADD", one)
         one.end()
@@ -207,7 +111,7 @@ def test_a_container_that_is_gone_leaves_nothing(tools: Tools, bed: Bed) -> None
 
 
 def test_a_second_network_does_not_take_the_first_ones_table(tools: Tools, bed: Bed) -> None:
-    first, second = Plugin(tools, bed, _WEB), Plugin(tools, bed, {}, "others")
+    first, second = Plugin(tools, bed, WEB), Plugin(tools, bed, {}, "others")
     with container(bed) as one:
         first.good("ADD", one)
         status, error, _ = second.call("ADD", one)
@@ -243,7 +147,7 @@ def test_gc_takes_away_what_no_attachment_has(tools: Tools, bed: Bed) -> None:
 
 
 def test_graftd_comes_and_goes(tools: Tools, bed: Bed) -> None:
-    plugin = Plugin(tools, bed, _WEB)
+    plugin = Plugin(tools, bed, WEB)
     with container(bed) as one:
         # It is ready, and says that nothing but the library grafts.
         status, _, stderr = plugin.call("STATUS")
@@ -277,7 +181,7 @@ def test_cnitool(tools: Tools, bed: Bed, tmp_path: Path) -> None:
     network = {
         "cniVersion": "1.1.0",
         "name": "pods",
-        "plugins": [{"type": "graft-cni", "target": bed.graftd.target, "capabilities": {"portMappings": True}, **_WEB}],
+        "plugins": [{"type": "graft-cni", "target": bed.graftd.target, "capabilities": {"portMappings": True}, **WEB}],
     }
     (tmp_path / "10-pods.conflist").write_text(json.dumps(network))
     mappings = [{"hostPort": 8081, "containerPort": 81, "protocol": "tcp"}]
@@ -290,7 +194,7 @@ def test_cnitool(tools: Tools, bed: Bed, tmp_path: Path) -> None:
 
     def run(command: str, status: int = 0) -> str:
         line = [os.fspath(tools.cnitool), command, "pods", one.path]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 

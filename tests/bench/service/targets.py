@@ -26,6 +26,8 @@ MEASURES = (
     Measure("memory", "resident memory with 10,000", "MB", 120),
     Measure("memory_peak", "its peak", "MB"),
     Measure("watch", "an event at the last of 1,000 watchers", "s", 1),
+    Measure("cni_add", "graft-cni ADD, a container's start", "ms", 60),
+    Measure("cni_del", "graft-cni DEL, its end", "ms", 40),
     Measure("help", "graftcli --help", "ms", 150),
     Measure("version_p50", "beside: GetVersion, which reads nothing: median", "ms"),
     Measure("version_p99", "beside: the same, 99th of 100", "ms"),

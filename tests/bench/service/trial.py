@@ -10,7 +10,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import grpc
@@ -18,7 +20,9 @@ import grpc
 from bench.service.echo import METHOD
 from graft.v1 import endpoint_pb2, node_pb2
 from integration.api import Api, batch
+from integration.bed import serving
 from integration.process import ROOT, Graftd
+from integration.runtime import WEB, Plugin, build, container
 
 _CALLS = 1000
 _WARM = 100  # calls before those that count
@@ -28,6 +32,7 @@ _PAGE = 5000
 _WATCHERS = 1000
 _EVENTS = 5
 _HELPS = 5
+_CONTAINERS = 25
 _BLOCK = b"\0" * 4096
 
 
@@ -38,6 +43,7 @@ def trial(folder: Path) -> dict[str, float]:
         return {
             **restart(here, _ENDPOINTS),
             **_service(here),
+            **_cni(here),
             **_echo(here / "echo"),
             **_sync(here / "sync"),
             **_help(),
@@ -118,6 +124,22 @@ def _service(folder: Path) -> dict[str, float]:
             found["watch"] = watch_delay(graftd, api, "watched", _WATCHERS)
         assert graftd.stop() == 0
     return found
+
+
+def _cni(folder: Path) -> dict[str, float]:
+    """Medians of graft-cni's ADD and DEL, in ms: what they add to a container's start and end."""
+    took: dict[str, list[float]] = {"ADD": [], "DEL": []}
+    folder = folder / "cni"
+    folder.mkdir()
+    # Beside the runs, so that it is built once.
+    plugin_of = partial(Plugin, build(folder.parents[1] / "go"))
+    with serving(folder, places=()) as bed:
+        plugin = plugin_of(bed, WEB)
+        for _ in range(_CONTAINERS):
+            with container(bed) as one:
+                for command, times in took.items():
+                    times.append(1000 * seconds(partial(plugin.good, command, one)))
+    return {f"cni_{command.lower()}": median(times) for command, times in took.items()}
 
 
 def list_all(api: Api, namespace: str, endpoints: int) -> None:
