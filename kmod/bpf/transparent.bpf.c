@@ -59,7 +59,7 @@ struct {
 bool door_is_open;
 
 /* The host's own namespace, which is not looked up: it is never in the map. */
-const volatile __u64 host_cookie;
+__u64 host_cookie;
 
 static __always_inline bool graftable(int type, int protocol)
 {

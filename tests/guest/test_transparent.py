@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BPF door: programs that know nothing of grafting, in namespaces whose cookie is in the map."""
 
+import pwd
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT
+from errno import EACCES, ENOBUFS, ENOENT, ENOMEM, ENOPROTOOPT, EOPNOTSUPP, EPROTONOSUPPORT
 from pathlib import Path
 from socket import (
     AF_INET,
@@ -116,7 +116,7 @@ def plain(namespace: Namespace, family: int = AF_INET, kind: int = SOCK_STREAM, 
 def graftable(namespace: Namespace, *how: int) -> bool:
     with plain(namespace, *how) as sock:
         try:
-            return state(sock) == U.STATE_UNDECIDED
+            return bool(state(sock) == U.STATE_UNDECIDED)
         except OSError as error:
             assert error.errno in {ENOPROTOOPT, EOPNOTSUPP}
             return False
@@ -365,10 +365,11 @@ def test_sockets_outlive_the_program(inside: Box, namespaces: Map) -> None:
     assert not graftable(inside.ns), "the map is a new one"
     again = Map()
     again.add(inside.ns.cookie)
-    again.close()
     assert graftable(inside.ns)
     assert says(before, peer)
     assert says(peer, before)
+    again.remove(inside.ns.cookie)
+    again.close()
 
 
 @contextmanager
@@ -403,7 +404,7 @@ def test_a_newer_program_takes_over_without_a_gap(inside: Box) -> None:
         assert graftable(inside.ns), "a socket came while no program was at work"
 
     with meanwhile(check):
-        for _ in range(5):
+        for _ in range(2):
             loader("load")
     assert status()["namespaces"] == 1
     assert {path.name for path in FOLDER.iterdir()} == PINS
@@ -417,7 +418,7 @@ def test_loaders_that_race(inside: Box) -> None:
         plain(inside.ns).close()
 
     with meanwhile(check, threads=1):
-        for _ in range(3):
+        for _ in range(2):
             racers = [subprocess.Popen([LOADER, word]) for word in ("unload", "load", "unload", "load")]
             assert [racer.wait(60) for racer in racers] == [0] * 4
             left = {path.name for path in FOLDER.iterdir()} if FOLDER.exists() else set()
@@ -458,7 +459,7 @@ def test_the_module_comes_and_goes_under_load(reopened: World, namespaces: Map) 
     """No socket() fails but one that was under way at the very moment the module went."""
     busy = Namespace.new("busy")
     namespaces.add(busy.cookie)
-    rounds, made, refused = 5, 0, 0
+    made, refused = 0, 0
 
     def make() -> None:
         nonlocal made, refused
@@ -466,25 +467,24 @@ def test_the_module_comes_and_goes_under_load(reopened: World, namespaces: Map) 
             plain(busy).close()
             made += 1
         except OSError as error:
-            assert error.errno == EPROTONOSUPPORT
+            # The protocol is there no more, or is there and its module no longer lets itself be held.
+            assert error.errno in {EPROTONOSUPPORT, ENOMEM, ENOBUFS}
             refused += 1
 
     with meanwhile(make):
-        for _ in range(rounds):
+        for _ in range(5):
             eventually(module.unload, "the module unloads")
+            assert not graftable(busy)
             assert module.load()
+            assert graftable(busy)
     assert made > 100
-    assert refused <= 2 * rounds
+    assert refused < made / 100
     busy.close()
 
 
 def test_only_graftd_may_write_the_map(door: None) -> None:
-    owner = shutil.which("graftd") and subprocess.run(
-        ["id", "-u", "graftd"], capture_output=True, text=True, check=True
-    )
-    assert owner
     found = (FOLDER / "transparent").stat()
-    assert (str(found.st_uid), found.st_mode & 0o777) == (owner.stdout.strip(), 0o600)
+    assert (found.st_uid, found.st_mode & 0o777) == (pwd.getpwnam("graftd").pw_uid, 0o600)
     assert FOLDER.stat().st_mode & 0o777 == 0o755
 
     def as_user(uid: int) -> None:

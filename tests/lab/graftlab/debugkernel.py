@@ -20,21 +20,8 @@ from .suites import TOOLS_RELEASE
 _SOURCE_PACKAGE = "linux-source-6.12"
 _PACKAGES = (
     _SOURCE_PACKAGE,
-    *(
-        "gcc",
-        "make",
-        "bc",
-        "bison",
-        "flex",
-        "libelf-dev",
-        "libc6-dev",
-        "python3",
-        "perl",
-        "xz-utils",
-        "rsync",
-        "kmod",
-        "pahole",
-    ),
+    *("gcc", "make", "bc", "bison", "flex", "libelf-dev", "libc6-dev", "python3", "perl", "xz-utils", "rsync", "kmod"),
+    "pahole",
 )
 _BUILD = """
 set -e
