@@ -301,9 +301,17 @@ static const struct {
 	const char *name;
 	int (*run)(void);
 } acts[] = {
-	{ "connect", act_connect }, { "poll", act_poll },	{ "receive", act_receive },   { "accept", act_accept },
-	{ "sendmsg", act_sendmsg }, { "send-zc", act_send_zc }, { "fastopen", act_fastopen }, { "socket", act_socket },
-	{ "bind", act_bind },	    { "mark", act_mark },	{ "plain-socket", act_plain_socket },
+	{ "connect", act_connect },
+	{ "poll", act_poll },
+	{ "receive", act_receive },
+	{ "accept", act_accept },
+	{ "sendmsg", act_sendmsg },
+	{ "send-zc", act_send_zc },
+	{ "fastopen", act_fastopen },
+	{ "socket", act_socket },
+	{ "bind", act_bind },
+	{ "mark", act_mark },
+	{ "plain-socket", act_plain_socket },
 };
 
 int main(int argc, char **argv)
