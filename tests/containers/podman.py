@@ -40,10 +40,16 @@ def start(runtime: str, name: str, program: Program, *options: str) -> str:
     return run(*_words(runtime, "run", name, program, ["--detach", *options])).split()[-1]
 
 
+def attempt(runtime: str, name: str, program: Program, *options: str) -> tuple[bool, str]:
+    """Try the same; return whether it runs, and what podman said."""
+    status, said = status_of(*_words(runtime, "run", name, program, ["--detach", *options]))
+    return status == 0, said
+
+
 def refused(runtime: str, name: str, program: Program, *options: str) -> str:
     """Return what is said where a container cannot be started."""
-    status, said = status_of(*_words(runtime, "run", name, program, ["--detach", *options]))
-    assert status, said
+    started, said = attempt(runtime, name, program, *options)
+    assert not started, said
     return said
 
 

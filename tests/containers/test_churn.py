@@ -32,6 +32,7 @@ class _Life:
         self._bundle = folder / name
         self._chance = chance
         self.served = False
+        self.said: list[str] = []
 
     def live(self, root: Path, port: int, peer: Peer) -> None:
         command = ("/web", str(PORT), str(UNRULED), UPSTREAM)
@@ -46,26 +47,25 @@ class _Life:
 
     def _create(self) -> bool:
         """Create it, unless crun is killed while it does so: in a third of the lives."""
-        with subprocess.Popen(
-            bundle.crun("create", "--bundle", self._bundle, self._name),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as crun:
-            if self._chance.random() < 0.33:
-                time.sleep(self._chance.uniform(0, 1.0))
-                crun.kill()
-            return crun.wait() == 0
+        crun = self._begin("create", "--bundle", str(self._bundle), self._name)
+        if self._chance.random() < 0.33:
+            time.sleep(self._chance.uniform(0, 1.0))
+            crun.kill()
+        return self._end(crun)
 
     def _run(self, *words: str) -> None:
         """Whether there is such a container by now is chance."""
-        subprocess.run(
-            bundle.crun(*words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
+        self._end(self._begin(*words))
+
+    def _begin(self, *words: str) -> subprocess.Popen[str]:
+        # What it says goes to a file: the container that it starts would hold a pipe.
+        with (self._bundle / "said").open("a") as said:
+            return subprocess.Popen(bundle.crun(*words), stdin=subprocess.DEVNULL, stdout=said, stderr=said, text=True)
+
+    def _end(self, crun: subprocess.Popen[str]) -> bool:
+        done = crun.wait() == 0
+        self.said = (self._bundle / "said").read_text().splitlines()
+        return done
 
 
 def test_containers_started_and_killed_at_random_leave_nothing(tmp_path: Path, peer: Peer) -> None:
@@ -81,4 +81,4 @@ def test_containers_started_and_killed_at_random_leave_nothing(tmp_path: Path, p
         one.result()
     served = sum(life.served for life in lives)
     print(f"{_CONTAINERS} containers, of which {served} served")
-    assert served, "no container served"
+    assert served, "no container served: " + "; ".join(line for life in lives for line in life.said)
