@@ -4,23 +4,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from containers.images import PORT, UNRULED, compile_web
+from containers.network import UPSTREAM
 
 HOOK = "/usr/libexec/graft/graft-oci-hook"
 _CAPABILITIES = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
 
 
-def write(bundle: Path, root: Path, command: Sequence[str], annotations: Mapping[str, str]) -> None:
-    """Write a bundle of a container that has no network and runs ``command`` in ``root``."""
+def make_root(folder: Path) -> Path:
+    """Make a root that has the C program at /web, linked statically, and what crun asks for."""
+    root = folder / "root"
+    for name in ("dev", "proc"):
+        (root / name).mkdir(parents=True)
+    compile_web(root / "web", "-static")
+    return root
+
+
+def write(bundle: Path, root: Path, annotations: Mapping[str, str]) -> None:
+    """Write a bundle of a container that has no network and runs /web in ``root``."""
     bundle.mkdir()
     sets = dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES)
     configuration: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": 0, "gid": 0},
-            "args": list(command),
+            "args": ["/web", str(PORT), str(UNRULED), UPSTREAM],
             "env": ["PATH=/"],
             "cwd": "/",
             "capabilities": sets,

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from containers import bundle
 from containers.annotations import grafted
-from containers.images import PORT, UNRULED, compile_web
-from containers.network import UPSTREAM, Peer
+from containers.network import Peer
 
 _CONTAINERS = int(os.environ.get("GRAFT_CHURN", "20"))
 _AT_ONCE = 4
@@ -35,8 +34,7 @@ class _Life:
         self.said: list[str] = []
 
     def live(self, root: Path, port: int, peer: Peer) -> None:
-        command = ("/web", str(PORT), str(UNRULED), UPSTREAM)
-        bundle.write(self._bundle, root, command, grafted(port))
+        bundle.write(self._bundle, root, grafted(port))
         if self._create() and self._chance.random() < 0.7:
             self._run("start", self._name)
             time.sleep(self._chance.uniform(0, 0.5))
@@ -71,9 +69,7 @@ class _Life:
 def test_containers_started_and_killed_at_random_leave_nothing(tmp_path: Path, peer: Peer) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    root = tmp_path / "root"
-    (root / "proc").mkdir(parents=True)
-    compile_web(root / "web", "-static")
+    root = bundle.make_root(tmp_path)
     lives = [_Life(f"churn{number}", tmp_path, random.Random(f"{seed} {number}")) for number in range(_CONTAINERS)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         ended = [pool.submit(life.live, root, _FIRST_PORT + number, peer) for number, life in enumerate(lives)]

@@ -17,10 +17,10 @@ import pytest
 from containers import bundle, podman
 from containers.annotations import grafted, options
 from containers.checks import assert_serves_and_fetches
-from containers.images import PORT, UNRULED, Program, compile_web
+from containers.images import Program
 from containers.left import assert_nothing_is_left
 from containers.loaded import Images
-from containers.network import HOST, PEER, UPSTREAM, Peer
+from containers.network import HOST, PEER, Peer
 from containers.podman import RUNTIMES
 from service.place import cli_json, eventually, run
 from service.units import SERVICE, SOCKETS, pid, systemctl
@@ -145,10 +145,7 @@ def test_a_container_killed_between_hook_and_start(program: Program) -> None:
 
 def test_a_runtime_that_never_says_that_its_container_is_gone(tmp_path: Path, peer: Peer) -> None:
     """No poststop is run: graftd sees the namespace go."""
-    root = tmp_path / "root"
-    (root / "proc").mkdir(parents=True)
-    compile_web(root / "web", "-static")
-    bundle.write(tmp_path / "bundle", root, ("/web", str(PORT), str(UNRULED), UPSTREAM), grafted(8080))
+    bundle.write(tmp_path / "bundle", bundle.make_root(tmp_path), grafted(8080))
     run(*bundle.crun("run", "--detach", "--pid-file", tmp_path / "pid", "--bundle", tmp_path / "bundle", "lost"))
     peer.await_answer(8080)
     assert peer.ask(8080) == PEER
