@@ -10,6 +10,7 @@ import pytest
 
 from containers.checks import assert_serves_and_fetches
 from containers.cni import Container, Network
+from containers.images import PORT
 from containers.left import assert_nothing_is_left, left
 from containers.network import HOST, Peer
 from service.place import cli, cli_json
@@ -133,8 +134,17 @@ def test_while_graftd_is_away_add_fails_and_del_does_not(tmp_path: Path, one: Co
     one.end()
 
 
+def test_arguments_name_endpoints_and_rules(tmp_path: Path, one: Container, peer: Peer) -> None:
+    network = Network(tmp_path, "told")
+    arguments = f"GRAFT_ENDPOINT=ep-http->{HOST}:8080/tcp;GRAFT_INGRESS=*:{PORT}->ep-http"
+    status, _, said = network.call("add", one, arguments=arguments)
+    assert status == 0, said
+    assert_serves_and_fetches(peer, 8080, one.serve())
+    network.good("del", one)
+
+
 def test_arguments_that_make_no_sense_are_said(tmp_path: Path, one: Container) -> None:
     network = Network(tmp_path, "wrong")
     status, _, said = network.call("add", one, arguments="GRAFT_ENDPOINT=ep-http")
     assert status
-    assert "NAME=ADDRESS:PORT" in said
+    assert "GRAFT_ENDPOINT is 'ep-http'" in said
