@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,12 @@ def write(bundle: Path, root: Path, annotations: Mapping[str, str]) -> None:
 def crun(*words: object) -> list[str]:
     """Return a command of crun's, which is to leave cgroups alone."""
     return ["crun", "--cgroup-manager=disabled", *map(str, words)]
+
+
+def start(bundle: Path, name: str) -> int:
+    """Run a bundle's container, and return the id of its process, which writes to a file beside the bundle's."""
+    with (bundle / "said").open("w") as said:
+        command = crun("run", "--detach", "--pid-file", bundle / "pid", "--bundle", bundle, name)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False)
+    assert done.returncode == 0, (bundle / "said").read_text()
+    return int((bundle / "pid").read_text())

@@ -155,9 +155,9 @@ def test_a_container_killed_between_hook_and_start(program: Program) -> None:
 def test_a_runtime_that_never_says_that_its_container_is_gone(tmp_path: Path, peer: Peer) -> None:
     """No poststop is run: graftd sees the namespace go."""
     bundle.write(tmp_path / "bundle", bundle.make_root(tmp_path), grafted(8080))
-    run(*bundle.crun("run", "--detach", "--pid-file", tmp_path / "pid", "--bundle", tmp_path / "bundle", "lost"))
+    process = bundle.start(tmp_path / "bundle", "lost")
     peer.await_answer(8080)
     assert peer.ask(8080) == PEER
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    os.kill(process, signal.SIGKILL)
     assert_nothing_is_left()
     run(*bundle.crun("delete", "--force", "lost"))
