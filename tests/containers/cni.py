@@ -86,7 +86,8 @@ class Container:
 
     def links(self) -> set[str]:
         """Return the interfaces that are up."""
-        return {one["ifname"] for one in json.loads(run("ip", "-n", self._name, "-j", "link", "show", "up"))}
+        # ip prints {} for each that is not.
+        return {one["ifname"] for one in json.loads(run("ip", "-n", self._name, "-j", "link", "show", "up")) if one}
 
     def end(self) -> None:
         """Kill the program, and take the namespace away."""

@@ -13,7 +13,7 @@ from containers.cni import Container, Network
 from containers.images import PORT
 from containers.left import assert_nothing_is_left, left
 from containers.network import HOST, Peer
-from service.place import cli, cli_json
+from service.place import cli, cli_json, run
 from service.units import SERVICE, SOCKETS, systemctl
 
 _ADDRESSES = {"type": "host-local", "subnet": "10.88.0.0/16"}
@@ -49,12 +49,20 @@ def test_alone_it_takes_no_interface(version: str, tmp_path: Path, one: Containe
     network.good("del", one, 8080)
 
 
+@pytest.fixture
+def _no_bridge() -> Iterator[None]:
+    """The plugin leaves its bridge to the next container."""
+    yield
+    run("ip", "link", "delete", _BRIDGE["bridge"], check=False)
+
+
+@pytest.mark.usefixtures("_no_bridge")
 @pytest.mark.parametrize("before", [_BRIDGE, _PTP], ids=["bridge", "ptp"])
 def test_behind_a_plugin_its_result_goes_on(
     before: dict[str, object], tmp_path: Path, one: Container, peer: Peer
 ) -> None:
     # Debian 13 has the plugins of version 1.0.0 of the specification.
-    network = Network(tmp_path, "behind", before, version="1.0.0")
+    network = Network(tmp_path, f"behind-{before['type']}", before, version="1.0.0")
     result = network.good("add", one, 8080)
     assert [address["address"].startswith("10.88.") for address in result["ips"]] == [True]
     assert "eth0" in one.links()
