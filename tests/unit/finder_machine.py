@@ -5,6 +5,8 @@ import ctypes
 import os
 import resource
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +35,8 @@ def no_descriptor_left() -> Iterator[None]:
 class Contained:
     """A process in a network namespace of its own."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(["sleep", "1000"], preexec_fn=self._unshare)  # noqa: PLW1509 no threads here
+    def __init__(self, *command: str) -> None:
+        self._process = subprocess.Popen(command or ["sleep", "1000"], preexec_fn=self._unshare)  # noqa: PLW1509 no threads here
         self.pid = self._process.pid
 
     def __enter__(self) -> Self:
@@ -65,6 +67,19 @@ class Contained:
     def end(self) -> None:
         self.kill()
         self._process.wait()
+
+
+class Headless(Contained):
+    """One whose first thread has ended, while another goes on."""
+
+    _PROGRAM = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(1000,)).start(); "
+    _END = "ctypes.CDLL(None).syscall({})"  # exit(2) of this thread alone
+
+    def __init__(self) -> None:
+        number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+        super().__init__(sys.executable, "-c", self._PROGRAM + self._END.format(number))
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0] != "Z":
+            time.sleep(0.01)
 
 
 class Machine:
@@ -114,10 +129,20 @@ class Machine:
 
     def process(self, pid: int, start: int, of: Path) -> None:
         folder = self.roots.proc / str(pid)
-        (folder / "ns").mkdir(parents=True)
-        (folder / "ns" / "net").symlink_to(of)
+        _in_namespace(folder, of)
         fields = " ".join(["S", "1", *["0"] * 17, str(start), "0", "0"])
         (folder / "stat").write_text(f"{pid} (a name) 1 (of 2) {fields}\n")
+
+    def headless(self, pid: int, start: int, *threads: Path) -> None:
+        """A process whose first thread has ended; where the others are."""
+        self.process(pid, start, Path("nowhere"))
+        for number, of in enumerate((Path("nowhere"), *threads), pid):
+            _in_namespace(self.roots.proc / str(pid) / "task" / str(number), of)
+
+
+def _in_namespace(folder: Path, of: Path) -> None:
+    (folder / "ns").mkdir(parents=True)
+    (folder / "ns" / "net").symlink_to(of)
 
 
 def selector(kind: str, value: object, start_ticks: int = 0) -> Selector:

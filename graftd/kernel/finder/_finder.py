@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from graftd.kernel import netns
 from graftd.kernel._lack import check_lack
 from graftd.kernel.finder._cgroups import Names, matching, oldest, processes
 from graftd.kernel.finder._files import Found, open_file
-from graftd.kernel.finder._processes import TRIES, open_process, started
+from graftd.kernel.finder._processes import TRIES, open_namespace, open_process, started
 from graftd.kernel.finder._roots import FinderRoots
 from graftd.model import NetnsIdentity, Selector, SelectorKind
+
+_OF_PROCESS = re.compile(r"/proc/[0-9]+/ns/net")
 
 
 class Finder:
@@ -61,6 +64,8 @@ class Finder:
             case SelectorKind.NETNS:
                 return open_file(self._roots.netns / value, f"'{value}' in {self._roots.netns}")
             case SelectorKind.PATH:
+                if _OF_PROCESS.fullmatch(value):
+                    return open_namespace(Path(value).parents[1], f"'{value}'")
                 return open_file(Path(value), f"'{value}'")
             case SelectorKind.PID:
                 return open_process(self._roots.proc, int(value), selector.start_ticks)

@@ -13,6 +13,7 @@ from graftd.model import NetnsIdentity
 from unit.finder_machine import (
     ID,
     Contained,
+    Headless,
     Machine,
     boot_id,
     descriptors_left,
@@ -139,6 +140,31 @@ def test_a_process(machine: Machine, web: Contained) -> None:
     assert found(finder, "pid", web.pid, pinned.start_ticks) is None
     with pytest.raises(NamespaceError, match=f"there is no process {web.pid}"):
         finder.pin(selector("pid", web.pid))
+
+
+@pytest.mark.skipif(os.uname().machine not in {"x86_64", "aarch64"}, reason="only there a thread can be ended alone")
+def test_a_process_whose_first_thread_has_ended(machine: Machine) -> None:
+    finder = Finder(real(machine))
+    with Headless() as web:
+        assert found(finder, "pid", web.pid) is not None
+        assert found(finder, "path", web.file) == found(
+            finder, "pid", web.pid, finder.pin(selector("pid", web.pid)).start_ticks
+        )
+        web.kill()
+        os.waitid(os.P_PID, web.pid, os.WEXITED | os.WNOWAIT)
+        assert found(finder, "pid", web.pid) is None
+        assert found(finder, "path", web.file) is None
+
+
+def test_what_the_other_threads_do_not_tell(machine: Machine, finder: Finder, web: Contained, other: Contained) -> None:
+    machine.headless(9, 1, web.file, machine.roots.proc / "ended", web.file)
+    assert found(finder, "pid", 9) == NetnsIdentity(boot_id(), web.cookie)
+    machine.headless(20, 1, web.file, other.file)
+    assert "the others are in several" in refusal(finder, "pid", 20)
+    machine.headless(30, 1, machine.roots.proc / "ended")
+    assert "the others do so now" in refusal(finder, "pid", 30)
+    machine.headless(40, 1)
+    assert found(finder, "pid", 40) is None
 
 
 def test_other_selectors_need_no_pin(finder: Finder) -> None:
