@@ -11,7 +11,18 @@ from check.tree import CHECKOUT, files, first_line, head
 FOLDERS = {"graftd", "proto", "kmod", "clients", "packaging", "tests"}
 
 # Files that are text to read, data, or a licence themselves.
-_NO_LICENCE_LINE = (".md", ".txt", ".json", "go.sum", ".gitignore", "LICENSE", "COPYING", "py.typed", "source/format")
+_NO_LICENCE_LINE = (
+    ".md",
+    ".txt",
+    ".json",
+    ".conflist",
+    "go.sum",
+    ".gitignore",
+    "LICENSE",
+    "COPYING",
+    "py.typed",
+    "source/format",
+)
 _UAPI = "GPL-2.0 WITH Linux-syscall-note"
 
 
