@@ -348,9 +348,9 @@ class Config:
         tuple[Policy, ...],
         Key(
             POLICY,
-            "What operators may map at most; any number of these. The first that covers a namespace counts alone, "
-            "and where none does, operators may map nothing. What is not said in it is not allowed. "
-            "Admins are not bound by it.",
+            "What operators may map at most, and containers by their annotations, whose namespaces are oci-ID; any "
+            "number of these. The first that covers a namespace counts alone, and where none does, nothing may be "
+            "mapped. What is not said in it is not allowed. Admins are not bound by it.",
         ),
     ] = ()
 

@@ -174,9 +174,10 @@ class Access:
     def policy_for(self, namespace: str) -> Policy | None:
         return next((policy for policy in self._rules[1] if matches(policy.namespaces, namespace)), None)
 
-    def bounds(self, peer: Peer, namespace: str) -> Bounds:
-        """What the caller may map in the namespace: an admin anything, others what its policy allows."""
-        if any(grant.role is Role.ADMIN for grant in self.roles(peer)):
+    def bounds(self, peer: Peer, namespace: str, *, within_policy: bool = False) -> Bounds:
+        """What the caller may map in the namespace: an admin anything, unless within_policy, others what its policy
+        allows."""
+        if not within_policy and any(grant.role is Role.ADMIN for grant in self.roles(peer)):
             return Bounds.none(namespace)
         return Bounds(namespace, self.policy_for(namespace))
 

@@ -135,16 +135,17 @@ class Call:
         *,
         abort: bool = False,
         tell_aborted: bool = False,
+        within_policy: bool = False,
     ) -> AnyMessage:
         """Make a change, or repeat the answer of the same request. tell_aborted: how many sockets ended goes into the
-        trailing metadata."""
+        trailing metadata. within_policy: as of Access.bounds."""
         once = self.once(request, answer)
 
         def whole(transaction: Transaction) -> Callable[[Carried], AnyMessage]:
             known = once.known(transaction)
             if known is not None:
                 return lambda _carried: known
-            bounds_of = partial(self.access.bounds, self.peer)
+            bounds_of = partial(self.access.bounds, self.peer, within_policy=within_policy)
             try:
                 finish = act(transaction)
             except GraftError as error:

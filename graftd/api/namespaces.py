@@ -183,7 +183,13 @@ class NamespaceService:
 
             return answer
 
-        return await call.change(request, namespace_pb2.ApplyNamespaceResponse, act, abort=request.abort_sockets)
+        return await call.change(
+            request,
+            namespace_pb2.ApplyNamespaceResponse,
+            act,
+            abort=request.abort_sockets,
+            within_policy=request.within_policy,
+        )
 
     async def ImportNamespace(
         self, request: namespace_pb2.ImportNamespaceRequest, call: Call

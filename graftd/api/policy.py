@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be mapped in a namespace, by whoever is no admin."""
+"""What may be mapped in a namespace, by whoever is no admin, or of what others wrote."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ class Bounds:
             raise PolicyDeniedError(
                 "",
                 field,
-                f"no policy covers the namespace '{self._namespace}', so an operator may map nothing there: "
-                "have an admin configure one",
+                f"no policy covers the namespace '{self._namespace}', and without one nobody but an admin may map "
+                "anything there: have one configured, in [[policies]] of graftd.toml",
             )
         return self._policy
 

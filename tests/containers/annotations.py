@@ -8,6 +8,16 @@ from collections.abc import Mapping
 from containers.images import PORT
 from containers.network import HOST
 
+# Of graftd's, for the namespaces that annotations make.
+POLICY = f"""
+[[policies]]
+name = "containers"
+namespaces = ["oci-*"]
+addresses = ["{HOST}"]
+ports = ["any", "8000-9999"]
+egress = ["0.0.0.0/0", "::/0"]
+"""
+
 
 def grafted(port: int, **more: str) -> dict[str, str]:
     """Ask for the container's port to be the host's ``port``, and for connections to the host's link.

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from containers import docker, podman
+from containers.annotations import POLICY
 from containers.left import assert_nothing_is_left
 from containers.loaded import Images
 from containers.network import Peer
 from service.units import SERVICE, SOCKETS, UNITS, journal, state, systemctl
 
 _PATIENCE = 600
+_CONFIGURATION = Path("/etc/graftd/graftd.toml")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,6 +46,16 @@ def dockerd() -> Iterator[None]:
     docker.begin()
     yield
     docker.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _policy() -> Iterator[None]:
+    """What annotations may ask for."""
+    before = _CONFIGURATION.read_text()
+    _CONFIGURATION.write_text(f"{before}\n{POLICY}")
+    systemctl("reload", SERVICE)
+    yield
+    _CONFIGURATION.write_text(before)
 
 
 @pytest.fixture(autouse=True)

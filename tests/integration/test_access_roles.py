@@ -175,6 +175,26 @@ def test_policy_does_not_allow(bed: Bed, field: str, wanted: Any) -> None:
         bed.operator.endpoints.DeleteEndpoint(endpoint_pb2.DeleteEndpointRequest(name=name))
 
 
+def test_an_admin_within_the_policy(bed: Bed) -> None:
+    """As a container's annotations are applied: its admin wrote none of them."""
+    apply = namespace_pb2.ApplyNamespaceRequest(name="namespaces/web-1", within_policy=True)
+    apply.endpoints.endpoints.append(_ok(80))
+    apply.endpoints.endpoints[0].name = "namespaces/web-1/endpoints/wanted"
+    for trial in (True, False):
+        apply.validate_only = trial
+        answer = refused(bed.admin.namespaces.ApplyNamespace, apply)
+        assert (answer.reason, answer.metadata["policy"]) == ("POLICY_DENIED", "web")
+    apply.name = "namespaces/other"
+    apply.endpoints.endpoints[0].name = "namespaces/other/endpoints/wanted"
+    answer = refused(bed.admin.namespaces.ApplyNamespace, apply)
+    assert (answer.reason, answer.metadata["policy"]) == ("POLICY_DENIED", "")
+    apply.within_policy = False
+    bed.admin.namespaces.ApplyNamespace(apply)
+    apply.endpoints.Clear()
+    apply.endpoints.SetInParent()
+    bed.admin.namespaces.ApplyNamespace(apply)
+
+
 def test_policy_names_one_of_a_batch(bed: Bed) -> None:
     request = endpoint_pb2.BatchCreateEndpointsRequest(parent="namespaces/web-3")
     for number, one in enumerate((_ok(), _ok(8081), _ok(80))):

@@ -326,7 +326,7 @@ CALLS: dict[str, Callable[[Bounds], None]] = {
 def test_without_a_policy_an_operator_maps_nothing_and_an_admin_anything(call: str) -> None:
     CALLS[call](access(POLICY).bounds(user(2), "team-a"))
     CALLS[call](access().bounds(user(2), "web"))
-    with pytest.raises(PolicyDeniedError, match="no policy covers the namespace 'web', so an operator may map nothing"):
+    with pytest.raises(PolicyDeniedError, match="no policy covers the namespace 'web', and without one nobody"):
         CALLS[call](access(POLICY).bounds(user(1), "web"))
 
 

@@ -33,6 +33,9 @@ type Container struct {
 
 	// Transparent has its sockets come through the BPF door, without a library.
 	Transparent bool
+
+	// WithinPolicy holds the table to graftd's policy for the namespace, where others than an admin wrote it.
+	WithinPolicy bool
 }
 
 // NamespaceID makes a namespace's id of its source and a container's id. One that is too long, or has characters that
@@ -162,9 +165,10 @@ func wanted(container Container, table *Table) *graftv1.ApplyNamespaceRequest {
 			Transparent: container.Transparent,
 			Transient:   true,
 		},
-		Endpoints: &graftv1.EndpointSet{Endpoints: endpoints},
-		Rules:     &graftv1.RuleSet{Rules: rules},
-		AclRules:  &graftv1.AclRuleSet{AclRules: acl},
+		WithinPolicy: container.WithinPolicy,
+		Endpoints:    &graftv1.EndpointSet{Endpoints: endpoints},
+		Rules:        &graftv1.RuleSet{Rules: rules},
+		AclRules:     &graftv1.AclRuleSet{AclRules: acl},
 	}
 }
 

@@ -1381,7 +1381,10 @@ type ApplyNamespaceRequest struct {
 	// Optional. As in CreateNamespaceRequest.
 	RequestId string `protobuf:"bytes,9,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Optional. As in CreateNamespaceRequest: `differences` says what would be done.
-	ValidateOnly  bool `protobuf:"varint,10,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,10,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Optional. Holds an admin to the namespace's policy as well, for content that others wrote, such as a container's
+	// annotations. Where no policy covers the namespace, nothing may be mapped: PERMISSION_DENIED, POLICY_DENIED.
+	WithinPolicy  bool `protobuf:"varint,11,opt,name=within_policy,json=withinPolicy,proto3" json:"within_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1482,6 +1485,13 @@ func (x *ApplyNamespaceRequest) GetRequestId() string {
 func (x *ApplyNamespaceRequest) GetValidateOnly() bool {
 	if x != nil {
 		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *ApplyNamespaceRequest) GetWithinPolicy() bool {
+	if x != nil {
+		return x.WithinPolicy
 	}
 	return false
 }
@@ -1975,7 +1985,7 @@ const file_graft_v1_namespace_proto_rawDesc = "" +
 	"\x05rules\x18\x03 \x01(\v2\x11.graft.v1.RuleSetR\x05rules\x121\n" +
 	"\tacl_rules\x18\x04 \x01(\v2\x14.graft.v1.AclRuleSetR\baclRules\x12\x12\n" +
 	"\x04etag\x18\x05 \x01(\tR\x04etag\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x03R\brevision\"\x91\x03\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\"\xb6\x03\n" +
 	"\x15ApplyNamespaceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\tnamespace\x18\x02 \x01(\v2\x13.graft.v1.NamespaceR\tnamespace\x123\n" +
@@ -1988,7 +1998,8 @@ const file_graft_v1_namespace_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\t \x01(\tR\trequestId\x12#\n" +
 	"\rvalidate_only\x18\n" +
-	" \x01(\bR\fvalidateOnly\"\xdc\x01\n" +
+	" \x01(\bR\fvalidateOnly\x12#\n" +
+	"\rwithin_policy\x18\v \x01(\bR\fwithinPolicy\"\xdc\x01\n" +
 	"\x16ApplyNamespaceResponse\x121\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x13.graft.v1.NamespaceR\tnamespace\x126\n" +
 	"\vdifferences\x18\x02 \x03(\v2\x14.graft.v1.DifferenceR\vdifferences\x12\x1a\n" +

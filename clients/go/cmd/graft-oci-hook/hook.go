@@ -66,6 +66,8 @@ func (s *state) graft(ctx context.Context, annotations map[string]string) error 
 		Labels:      map[string]string{container.LabelSource: s.source()},
 		Annotations: map[string]string{annotationContainer: s.ID},
 		Transparent: transparent,
+		// Who made the image may have written the annotations.
+		WithinPolicy: true,
 	}, table)
 }
 
@@ -90,6 +92,9 @@ func explain(err error) error {
 	case "SELECTOR_TAKEN":
 		return fmt.Errorf("its network namespace has a table already, that of %s: containers of one pod share it, so "+
 			"the annotations graft.* belong on one of them alone, the one that lives longest", refused.Metadata["resource"])
+	case "POLICY_DENIED":
+		return fmt.Errorf("%w; what annotations may ask for is what a policy of graftd.toml(5) allows in namespaces like "+
+			"oci-*", err)
 	case "NOT_OURS":
 		if refused.Metadata["owner"] == "" {
 			return errHostNetwork

@@ -141,6 +141,9 @@ func TestAContainerIsGraftedByItsAnnotations(t *testing.T) {
 			if !proto.Equal(got.Namespace, want) {
 				t.Errorf("%v, not %v", got.Namespace, want)
 			}
+			if !got.WithinPolicy {
+				t.Error("the annotations are held to no policy")
+			}
 			if len(got.Endpoints.GetEndpoints()) != 1 || len(got.Rules.GetRules()) != 2 {
 				t.Errorf("%v", got)
 			}
@@ -279,7 +282,8 @@ func TestACaseThatCannotBeGraftedIsRefusedWithASentence(t *testing.T) {
 				"annotations graft.* belong on one of them alone, the one that lives longest",
 		},
 		"what policy forbids": {
-			annotations, "", refusal(codes.PermissionDenied, "POLICY_DENIED", "port 80 is not yours", nil), "port 80 is not yours",
+			annotations, "", refusal(codes.PermissionDenied, "POLICY_DENIED", "port 80 is not yours", nil),
+			"port 80 is not yours; what annotations may ask for is what a policy of graftd.toml(5) allows in namespaces like oci-*",
 		},
 		"a configuration that is none": {
 			annotations, "[", nil, "reading the container's configuration BUNDLE/config.json: unexpected end of JSON input",
