@@ -70,10 +70,10 @@ class TransparentMap(Protocol):
         """Whether this kernel has what the door's program attaches to."""
 
     def equalize(self, cookies: frozenset[int], *, whole: bool) -> bool:
-        """Make the keys these; False where there is no map.
+        """Make the keys these, where there is a map; whether the program is there that reads it.
 
-        whole: also where this was the last to write it. Raises KernelError where the map cannot be opened, is not the
-        door's, or refuses; some of it may be done then.
+        whole: also where this was the last to write it. Raises KernelError where the program is there and its map
+        cannot be opened, is not the door's, or refuses; some of it may be done then.
         """
 
 

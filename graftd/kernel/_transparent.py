@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,8 +28,10 @@ class TransparentMap:
         types: Path = Path("/sys/kernel/btf/vmlinux"),
         mptcp: Path = Path("/proc/sys/net/mptcp"),
     ) -> None:
-        """types: the kernel's BTF. mptcp: a folder that there is where the kernel has MPTCP."""
+        """pin: the map's; the program's link is beside it. types: the kernel's BTF. mptcp: a folder that there is where
+        the kernel has MPTCP."""
         self._pin = pin
+        self._link = pin.with_name("link")
         self._types = types
         self._mptcp = mptcp
         self._known: tuple[int, frozenset[int]] | None = None  # the map's id, and the keys that it was given
@@ -45,10 +48,12 @@ class TransparentMap:
         return self._can
 
     def equalize(self, cookies: frozenset[int], *, whole: bool) -> bool:
-        """Make the keys these; False where nothing is pinned. whole: also where this was the last to write it.
+        """Make the keys these, where there is a map; whether the program is there that reads it. whole: also where this
+        was the last to write it.
 
-        Raises KernelError; some of it may be done then.
+        Raises KernelError where the program is there; some of it may be done then.
         """
+        served = os.path.lexists(self._link)
         known, self._known = self._known, None
         try:
             self._pin.lstat()  # for bpf(2) may not be permitted, and need not be where there is nothing
@@ -62,8 +67,9 @@ class TransparentMap:
         except FileNotFoundError:
             return False
         except OSError as error:
-            self._refuse(error)
-        return True
+            if served:
+                self._refuse(error)
+        return served
 
     def _refuse(self, error: OSError) -> NoReturn:
         number = error.errno or errno.EIO

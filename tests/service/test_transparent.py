@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BPF door's map under graftd's unit: who may write it, what is in it, and what a namespace's end leaves.
 
-The map is made here as graft-transparent(8) makes it; the program that reads it is none of graftd's.
+The map is made here as graft-transparent(8) makes it; the program that reads it is none of graftd's, and another map
+is pinned in the place of its link.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PATIENCE = 300  # seconds
 
 _FOLDER = Path("/sys/fs/bpf/graft")
 _PIN = _FOLDER / "transparent"
+_LINK = _FOLDER / "link"
 _DROP_IN = Path("/run/systemd/system/graftd.service.d/zz-test.conf")
 _PACKAGED = Path(__file__).parents[2] / "packaging/systemd/graft-transparent/graftd.conf"
 _CREATE, _PIN_IT = 0, 6
@@ -75,15 +77,21 @@ def loaded() -> Iterator[None]:
 
 def _load() -> None:
     _FOLDER.mkdir(mode=0o755, exist_ok=True)
-    fd = _bpf._bpf(_CREATE, struct.pack("=IIIII", 1, 8, 1, 65536, 0).ljust(64, b"\0"))
-    name = ctypes.create_string_buffer(os.fsencode(_PIN))
-    _bpf._bpf(_PIN_IT, struct.pack("=QII", ctypes.addressof(name), fd, 0))
-    os.close(fd)
+    _pin(_PIN, 65536)
     shutil.chown(_PIN, "graftd", "graftd")
     _PIN.chmod(0o600)
+    _pin(_LINK, 1)
+
+
+def _pin(path: Path, max_entries: int) -> None:
+    fd = _bpf._bpf(_CREATE, struct.pack("=IIIII", 1, 8, 1, max_entries, 0).ljust(64, b"\0"))
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    _bpf._bpf(_PIN_IT, struct.pack("=QII", ctypes.addressof(name), fd, 0))
+    os.close(fd)
 
 
 def _unload() -> None:
+    _LINK.unlink()
     _PIN.unlink()
     _FOLDER.rmdir()
 
@@ -139,6 +147,10 @@ def test_the_map_follows(place: Place) -> None:
     _load()
     assert _door() == {"state": "served", "detail": "", "namespaces": 1}
     assert _keys() == {cookie}
+    _LINK.unlink()
+    assert _door()["state"] != "served"
+    _pin(_LINK, 1)
+    assert _door()["state"] == "served"
     systemctl("restart", SERVICE)
     assert _keys() == {cookie}
     shutil.chown(_PIN, "root", "root")

@@ -58,9 +58,10 @@ class Map:
 
 @pytest.fixture
 def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a map is pinned while there is a file."""
+    """Where a map is pinned while there is a file, and beside it the program's link."""
     path = tmp_path / "transparent"
     path.touch()
+    path.with_name("link").touch()
     one = Map()
 
     def opened(name: str) -> Map:
@@ -118,6 +119,20 @@ def test_no_map(pin: Path) -> None:
     assert not one.equalize(frozenset({1}), whole=False)  # it went between two looks
     pin.unlink()
     assert not one.equalize(frozenset({1}), whole=True)
+
+
+def test_no_program(pin: Path) -> None:
+    """Its map may still be pinned, or be so already, and is kept right."""
+    one, found = made(pin), there()
+    pin.with_name("link").unlink()
+    assert not one.equalize(frozenset({1}), whole=False)
+    assert found.held == {1}
+    found.error = errno.EACCES
+    assert not one.equalize(frozenset(), whole=True)
+    found.error = 0
+    pin.with_name("link").symlink_to("anything")
+    assert one.equalize(frozenset({2}), whole=False)
+    assert found.held == {2}
 
 
 @pytest.mark.parametrize(
