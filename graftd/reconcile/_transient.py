@@ -37,11 +37,7 @@ class TransientNamespaces:
         try:
             with self._store.transaction() as transaction:
                 for name in sorted(gone):
-                    if transaction.find_namespace(name) is None:
-                        continue
-                    for source, endpoint in transaction.sources(name):
-                        transaction.delete_endpoint(source, endpoint)
-                    was = transaction.delete_namespace(name, force=True)
+                    was = transaction.delete_namespace(name, force=True, missing_ok=True)
                     if was is not None and was.identity is not None:
                         identities.append(was.identity)
                 changes = transaction.changes

@@ -246,8 +246,8 @@ class Transaction(View):
         self, name: str, *, etag: str = "", force: bool = False, missing_ok: bool = False
     ) -> NamespaceRecord | None:
         """The namespace as it was, None for one that was not there. force: with all that it
-        holds, each a change of its own, the namespace last; else NotEmptyError. Whatever force says,
-        NamespaceInUseError where it is the target of other namespaces' endpoints."""
+        holds, each a change of its own, the namespace last; else NotEmptyError. NamespaceInUseError where it is
+        the target of other namespaces' endpoints, whatever force says; but with a transient one it deletes them."""
         row = self._namespace_row(name)
         if row is None:
             if missing_ok:
@@ -255,6 +255,9 @@ class Transaction(View):
             raise no_namespace(name)
         was = _codec.namespace_record(row)
         _check_etag(etag, was.version.etag, f"namespace '{name}'")
+        if force and was.namespace.transient:
+            for source, endpoint in self.sources(name):
+                self.delete_endpoint(source, endpoint)
         count, example = self.targeting(name)
         if example is not None:
             raise NamespaceInUseError(

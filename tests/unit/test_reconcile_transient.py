@@ -12,14 +12,15 @@ from graftd.errors import (
     ImmutableFieldError,
     KernelError,
     NamespaceError,
+    NamespaceInUseError,
     NotFoundError,
     SelectorUnresolvedError,
     StoreFullError,
 )
-from graftd.model import ChangeKind, EndpointRecord, Namespace, NamespaceRecord
+from graftd.model import ChangeKind, DeleteEndpoint, EndpointRecord, Namespace, NamespaceRecord
 from graftd.reconcile import NodeEventKind
 from integration.played import OWN_COOKIE
-from unit.reconcile_world import KilledError, World, filled, other, selector, started
+from unit.reconcile_world import KilledError, World, filled, other, refusing, selector, started
 from unit.store_values import content, endpoint, namespace
 
 
@@ -185,6 +186,32 @@ def test_they_do_not_hold_it_back_where_the_module_is_gone(world: World) -> None
     assert names(world) == ["front"]
     world.tables.load(loaded=True)
     world.engine.tick()
+    world.check_equal()
+
+
+def test_a_forced_delete_takes_them_along(world: World) -> None:
+    cookie = world.create("front")
+    made(world)
+    world.change(lambda t: t.create_endpoint("front", endpoint("to-web", target="web")))
+    world.change(lambda t: t.create_endpoint("front", endpoint("other")))
+    before = world.engine.read(lambda view: view.revision)
+    with pytest.raises(NamespaceInUseError, match="'to-web' of 'front'"):
+        world.change(lambda t: t.delete_namespace("web"))
+    world.change(lambda t: t.delete_namespace("web", force=True))
+    assert world.engine.read(lambda view: view.revision) == before + 1
+    assert names(world) == ["front"]
+    assert [one.endpoint.name for one in world.tables.endpoints(cookie)] == ["other"]
+    world.check_equal()
+
+
+def test_a_forced_delete_that_the_kernel_refuses_leaves_all(world: World) -> None:
+    world.create("front")
+    made(world)
+    world.change(lambda t: t.create_endpoint("front", endpoint("to-web", target="web")))
+    world.kernel.refuse = refusing(DeleteEndpoint)
+    with pytest.raises(KernelError):
+        world.change(lambda t: t.delete_namespace("web", force=True))
+    assert names(world) == ["front", "web"]
     world.check_equal()
 
 

@@ -1069,8 +1069,8 @@ type DeleteNamespaceRequest struct {
 	// Optional. Success where it is missing already.
 	AllowMissing bool `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
 	// Optional. Deletes its endpoints, rules and ACL rules as well. Without it a namespace that has any is refused with
-	// FAILED_PRECONDITION, NAMESPACE_NOT_EMPTY, and so is one that endpoints elsewhere have as their target, whatever
-	// this says: NAMESPACE_IN_USE.
+	// FAILED_PRECONDITION, NAMESPACE_NOT_EMPTY. One that endpoints elsewhere have as their target is refused whatever
+	// this says, NAMESPACE_IN_USE, unless it is `transient`: then this deletes those endpoints with it.
 	Force bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
 	// Optional. Ends the live sockets that were grafted through its table.
 	AbortSockets bool `protobuf:"varint,5,opt,name=abort_sockets,json=abortSockets,proto3" json:"abort_sockets,omitempty"`
