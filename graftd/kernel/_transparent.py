@@ -34,7 +34,7 @@ class TransparentMap:
         self._link = pin.with_name("link")
         self._types = types
         self._mptcp = mptcp
-        self._known: tuple[int, frozenset[int]] | None = None  # the map's id, and the keys that it was given
+        self._known: tuple[int, set[int]] | None = None  # the map's id, and the keys that it has
 
     @functools.cached_property
     def _can(self) -> bool:
@@ -59,11 +59,13 @@ class TransparentMap:
             self._pin.lstat()  # for bpf(2) may not be permitted, and need not be where there is nothing
             with PinnedMap(str(self._pin)) as found:
                 keys = known[1] if known is not None and known[0] == found.id and not whole else found.keys()
-                for cookie in keys - cookies:
+                self._known = found.id, keys
+                for cookie in sorted(keys - cookies):
                     found.drop(cookie)
-                for cookie in cookies - keys:
+                    keys.discard(cookie)
+                for cookie in sorted(cookies - keys):
                     found.put(cookie)
-                self._known = found.id, cookies
+                    keys.add(cookie)
         except FileNotFoundError:
             return False
         except OSError as error:

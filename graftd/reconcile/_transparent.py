@@ -28,24 +28,25 @@ class Transparency:
         self._map = transparent_map
         self._places = places
         self._news = news
-        self._held: frozenset[int] = frozenset()
+        self._tried: frozenset[int] = frozenset()  # what the map was last to hold
         self.status = _NOT_LOADED if transparent_map.can_be_served() else _KERNEL_CANNOT
-        self._otherwise = self.status  # how it stands without a map
+        self._otherwise = self.status  # how it stands without the program
 
-    def follow(self, *, whole: bool = False) -> None:
-        """Make the map hold who is to be there, where there is one. whole: also where nothing has changed, as far as is
-        known. What fails is the status, and the next time tries again."""
-        wanted = self._places.transparent()
-        served = self.status.state is TransparentState.SERVED
-        if not whole and wanted == (self._held if served else frozenset()):
-            return
+    def follow(self) -> None:
+        """Make the map hold who is to be there, where that is another than the last time. What fails is the status, and
+        `look` tries again."""
+        if self._places.transparent() != self._tried:
+            self.look()
+
+    def look(self, *, whole: bool = False) -> None:
+        """See how it stands, and make the map hold who is to be there. whole: also where nobody but graftd is known to
+        have written it; that reads it all."""
+        wanted = self._tried = self._places.transparent()
         try:
             served = self._map.equalize(wanted, whole=whole)
         except KernelError as error:
             self._be(TransparentStatus(TransparentState.FAILED, error.message))
             return
-        if served:
-            self._held = wanted
         self._be(TransparentStatus(TransparentState.SERVED, "", len(wanted)) if served else self._otherwise)
 
     def _be(self, status: TransparentStatus) -> None:

@@ -130,9 +130,9 @@ class Engine:
         return self._module.state, self._module.info
 
     def transparent(self) -> TransparentStatus:
-        """How the BPF door stands now."""
+        """How the BPF door stands now; what is in its map, as far as graftd wrote it."""
         with self._telling():
-            self._transparency.follow(whole=True)
+            self._transparency.look()
         return self._transparency.status
 
     @property
@@ -188,7 +188,7 @@ class Engine:
             self._transient.let_go()
             self._rounds.follow(None if whole else self._places.doubtful(), whole=whole)
             self._former.empty()
-            self._transparency.follow(whole=True)
+            self._transparency.look(whole=True)
 
     def refresh(self, selectors: Iterable[Selector]) -> None:
         """Look anew at what these select, and give tables to those that came."""

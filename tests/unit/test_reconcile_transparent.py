@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BPF door's map holds the namespaces that are transparent and there, and nothing waits for it."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from graftd.errors import KernelError
 from graftd.model import PutEndpoint
 from graftd.reconcile import NodeEventKind, Resource, ResourceKind, SyncState, TransparentState
-from integration.played import Tables
+from integration.played import PlayedMap, Tables
 from unit.reconcile_world import World, refusing, selector, started
 from unit.store_values import content, endpoint, namespace
 
@@ -150,8 +151,30 @@ def test_a_map_that_cannot_be_written_fails_no_change(world: World) -> None:
     assert world.engine.conditions() == []
     world.tables.refuse_door("")
     world.change(lambda t: t.create_endpoint("web", endpoint("x")))
+    assert world.tables.door == set(), "a tick tries again"
+    world.engine.tick()
     assert world.tables.door == {web}
     assert world.engine.sync(resource).state is SyncState.IN_SYNC
+
+
+def test_the_map_is_read_by_ticks_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold many."""
+    looks: list[bool] = []
+
+    def equalize(_: PlayedMap, cookies: frozenset[int], *, whole: bool) -> bool:
+        looks.append(whole)
+        raise KernelError(errno.E2BIG, "the map is full")
+
+    monkeypatch.setattr(PlayedMap, "equalize", equalize)
+    made(world)
+    assert looks == [False]
+    world.change(lambda t: t.create_endpoint("web", endpoint("x")))
+    world.engine.refresh([selector("web")])
+    assert looks == [False]
+    world.engine.transparent()
+    assert looks == [False, False]
+    world.engine.tick()
+    assert looks == [False, False, True]
 
 
 def test_without_the_module(world: World) -> None:

@@ -29,6 +29,7 @@ class Map:
         self.held: set[int] = set()
         self.calls: list[str] = []
         self.error = 0
+        self.size = 65536
         self.open = 0
 
     def __enter__(self) -> Map:
@@ -49,6 +50,8 @@ class Map:
 
     def put(self, key: int) -> None:
         self._called(f"put {key}")
+        if len(self.held) == self.size:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         self.held.add(key)
 
     def drop(self, key: int) -> None:
@@ -154,7 +157,25 @@ def test_refusals(pin: Path, number: int, words: str) -> None:
     assert caught.value.errno == number
     found.error, found.calls = 0, []
     assert one.equalize(frozenset({2}), whole=False)
-    assert found.calls[0] == "keys"  # what was done before it failed is not known
+    assert found.calls == ["drop 1", "put 2"]  # it knows how far it came
+
+
+def test_a_full_map(pin: Path) -> None:
+    """It holds as many as it can, and is not read again and again."""
+    one, found = made(pin), there()
+    found.size = 3
+    for wanted, held, calls in (
+        ({9, 5, 7, 6}, {5, 6, 7}, ["keys", "put 5", "put 6", "put 7", "put 9"]),
+        ({9, 5, 7, 6}, {5, 6, 7}, ["put 9"]),
+        ({9, 8, 7, 6}, {6, 7, 8}, ["drop 5", "put 8", "put 9"]),
+    ):
+        found.calls.clear()
+        with pytest.raises(KernelError, match="is full"):
+            one.equalize(frozenset(wanted), whole=False)
+        assert (found.held, found.calls) == (held, calls)
+    found.calls.clear()
+    assert one.equalize(frozenset({9, 8, 7}), whole=False)
+    assert found.calls == ["drop 6", "put 9"]
 
 
 @pytest.mark.parametrize(
