@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -87,7 +88,11 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.roots = FinderRoots(
-            netns=folder / "netns", runtimes=(folder / "docker",), cgroup=folder / "cgroup", proc=folder / "proc"
+            netns=folder / "netns",
+            runtimes=(folder / "docker",),
+            cgroup=folder / "cgroup",
+            proc=folder / "proc",
+            machine=Path("/"),
         )
         for root in (self.roots.netns, *self.roots.runtimes, self.roots.cgroup, self.roots.proc):
             root.mkdir()
@@ -170,7 +175,7 @@ def boot_id() -> str:
 def real(machine: Machine) -> FinderRoots:
     """The machine's folders, with the true /proc."""
     roots = machine.roots
-    return FinderRoots(roots.netns, roots.runtimes, roots.cgroup)
+    return replace(roots, proc=FinderRoots().proc)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from graftd.kernel._lack import check_lack
 from graftd.kernel.netns import CLONE_NEWNET
 
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+# By graftd.service: ProtectHome= and PrivateTmp=.
+_HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 nothing is put there
 
 
 class Found:
@@ -71,6 +73,32 @@ def open_file(path: Path, what: str) -> Found | None:
         return _reopen(place, what, empty=status.st_size == 0)
     finally:
         os.close(place)
+
+
+def check_hidden(path: Path, machine: Path) -> None:
+    """Raise NamespaceError where there may be a file for others which graftd does not see; else there is none.
+
+    machine: the tree that they see. KernelError as open_file.
+    """
+    if os.path.lexists(path):
+        return
+    path = Path(os.path.realpath(path))  # a link would lead out of that tree
+    try:
+        root = os.open(machine, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.lstat(path.relative_to("/"), dir_fd=root)
+            hidden = True
+        except (FileNotFoundError, NotADirectoryError):
+            hidden = False
+        finally:
+            os.close(root)
+    except OSError as error:
+        check_lack(error, f"'{path}'")
+        hidden = any(folder in path.parents for folder in _HIDDEN)
+    if hidden:
+        raise NamespaceError(
+            f"'{path}' cannot be seen by graftd, whose unit hides its folder: graftd(8) says how to show it"
+        )
 
 
 def _reopen(place: int, what: str, *, empty: bool) -> Found | None:

@@ -16,7 +16,7 @@ from graftd.errors import NamespaceError
 from graftd.kernel import netns
 from graftd.kernel._lack import check_lack
 from graftd.kernel.finder._cgroups import Names, matching, oldest, processes
-from graftd.kernel.finder._files import Found, open_file
+from graftd.kernel.finder._files import Found, check_hidden, open_file
 from graftd.kernel.finder._processes import TRIES, open_namespace, open_process, started
 from graftd.kernel.finder._roots import FinderRoots
 from graftd.model import NetnsIdentity, Selector, SelectorKind
@@ -55,18 +55,16 @@ class Finder:
     def find(self, selector: Selector) -> Found | None:
         """What the selector selects now; None for nothing.
 
-        Raises NamespaceError for several, for what is no network namespace, and for a container or unit
-        that is in graftd's own: it has none, or none yet, for runtimes make one after the control group.
-        KernelError where descriptors or memory are lacking to look.
+        Raises NamespaceError for several, for what is no network namespace, for a path that graftd's unit hides, and
+        for a container or unit that is in graftd's own: it has none, or none yet, for runtimes make one after the
+        control group. KernelError where descriptors or memory are lacking to look.
         """
         value = selector.value
         match selector.kind:
             case SelectorKind.NETNS:
                 return open_file(self._roots.netns / value, f"'{value}' in {self._roots.netns}")
             case SelectorKind.PATH:
-                if _OF_PROCESS.fullmatch(value):
-                    return open_namespace(Path(value).parents[1], f"'{value}'")
-                return open_file(Path(value), f"'{value}'")
+                return self._at_path(value)
             case SelectorKind.PID:
                 return open_process(self._roots.proc, int(value), selector.start_ticks)
             case SelectorKind.CONTAINER:
@@ -103,6 +101,15 @@ class Finder:
         names = [Selector(SelectorKind.NETNS, path.name) for path in _files(roots.netns)]
         others = [folder for folder in roots.runtimes if folder != roots.netns]
         return names + [Selector(SelectorKind.PATH, str(path)) for folder in others for path in _files(folder)]
+
+    def _at_path(self, value: str) -> Found | None:
+        path, what = Path(value), f"'{value}'"
+        if _OF_PROCESS.fullmatch(value):
+            return open_namespace(path.parents[1], what)
+        found = open_file(path, what)
+        if found is None:
+            check_hidden(path, self._roots.machine)
+        return found
 
     def _in_cgroups(self, selector: Selector) -> Iterator[Found]:
         return _present(self._of_cgroup(folder) for folder in self._folders(selector))

@@ -2,6 +2,7 @@
 """Finding network namespaces, real ones, by files and by processes; what leads to one; descriptors run out."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,31 @@ def test_a_path_to_a_process(finder: Finder, web: Contained) -> None:
     assert found(finder, "path", web.file) == NetnsIdentity(boot_id(), web.cookie)
     web.end()
     assert found(finder, "path", web.file) is None
+
+
+def test_a_path_that_is_hidden_from_graftd(machine: Machine, web: Contained, tmp_path: Path) -> None:
+    """Nothing says that it is gone."""
+    seen = tmp_path / "seen"
+    finder = Finder(replace(machine.roots, machine=seen))
+    seen.mkdir()
+    for folder in (tmp_path, Path("/srv/graft-test")):
+        there = seen / folder.relative_to("/") / "there"
+        there.parent.mkdir(parents=True)
+        there.touch()
+        assert found(finder, "path", folder / "other") is None, "nobody sees one"
+        hidden = folder / "there"
+        assert f"'{hidden}' cannot be seen by graftd, whose unit hides its folder" in refusal(finder, "path", hidden)
+    (tmp_path / "link").symlink_to("/srv/graft-test")
+    assert "'/srv/graft-test/there' cannot be seen" in refusal(finder, "path", tmp_path / "link" / "there")
+    (tmp_path / "there").touch()
+    assert found(finder, "path", tmp_path / "there") is None, "a file that is seen, with nothing mounted on it"
+
+
+@pytest.mark.parametrize("folder", ["/home", "/root", "/run/user/1000", "/tmp", "/var/tmp"])
+def test_what_others_see_cannot_be_told(machine: Machine, tmp_path: Path, folder: str) -> None:
+    finder = Finder(replace(machine.roots, machine=tmp_path / "nowhere"))
+    assert "whose unit hides its folder" in refusal(finder, "path", f"{folder}/graft-test/web")
+    assert found(finder, "path", "/run/graft-test/web") is None
 
 
 def test_a_namespace_that_takes_anothers_place_has_another_identity(
