@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 from graftd.errors import KernelError, ModuleNotLoadedError, StoreDamagedError, StoreError
@@ -42,11 +42,7 @@ class FormerTables:
         self._health = health
         self._news = news
         self._told: set[NetnsIdentity] = set()
-        self._aborting: set[NetnsIdentity] = set()
-
-    def abort(self, identities: Iterable[NetnsIdentity]) -> None:
-        """Let the live sockets of these end, should their tables be found."""
-        self._aborting.update(identities)
+        self._aborting: set[NetnsIdentity] = set()  # of those that are known, whose live sockets are to end
 
     def empty(self) -> None:
         """Empty those that can be found, after a look at every namespace. What fails, the next time repeats."""
@@ -55,18 +51,19 @@ class FormerTables:
             if former and (done := self._done(former)):
                 with self._store.transaction() as transaction:
                     transaction.forget_former(done)
-                self._aborting.difference_update(done)
         except StoreError as error:
             self._health.note_store(error)
 
     def _known(self) -> list[tuple[NetnsIdentity, Selector]]:
         try:
             with self._store.snapshot() as view:
-                return view.former()
+                former = view.former()
+                self._aborting = view.aborting() if former else set()
+            return former
         except StoreDamagedError:
             with self._store.transaction() as transaction:
                 dropped = transaction.drop_senseless_former()
-                former = transaction.former()
+                former, self._aborting = transaction.former(), transaction.aborting()
         _LOG.warning(
             "what the database held of former network namespaces made no sense and was dropped (%d of them): "
             "what is in their tables stays there, and ListTables shows it",

@@ -6,7 +6,6 @@ from __future__ import annotations
 from graftd.errors import StoreError
 from graftd.model import EndpointRecord, NetnsIdentity
 from graftd.reconcile._event import NodeEventKind
-from graftd.reconcile._former import FormerTables
 from graftd.reconcile._health import Health
 from graftd.reconcile._news import News
 from graftd.reconcile._places import Places
@@ -16,10 +15,9 @@ from graftd.store import Store
 class TransientNamespaces:
     """Not inside of a snapshot or transaction of the store."""
 
-    def __init__(self, store: Store, *, places: Places, former: FormerTables, health: Health, news: News) -> None:
+    def __init__(self, store: Store, *, places: Places, health: Health, news: News) -> None:
         self._store = store
         self._places = places
-        self._former = former
         self._health = health
         self._news = news
 
@@ -28,7 +26,8 @@ class TransientNamespaces:
         there were any. What fails is a condition, and the next look tries again.
 
         Only the store is asked, so that nothing holds them back. Namespaces that led there are awakened: a round takes
-        those endpoints out of the kernel. What is left of a table is a former one's.
+        those endpoints out of the kernel. What is left of a table is a former one's, whose
+        live sockets end.
         """
         gone = dict(self._places.gone)
         if not gone:
@@ -40,6 +39,7 @@ class TransientNamespaces:
                     was = transaction.delete_namespace(name, force=True, missing_ok=True)
                     if was is not None and was.identity is not None:
                         identities.append(was.identity)
+                transaction.abort_former(identities)
                 changes = transaction.changes
         except StoreError as error:
             self._health.note_store(error)
@@ -55,6 +55,5 @@ class TransientNamespaces:
         for source in {one.record.namespace for one in changes if isinstance(one.record, EndpointRecord)}:
             self._places.awaken(source)
         self._places.look(heirs)
-        self._former.abort(identities)
         self._news.changed(changes)
         return True

@@ -105,9 +105,7 @@ class Engine:
             health=self._health,
             news=self._news,
         )
-        self._transient = TransientNamespaces(
-            store, places=self._places, former=self._former, health=self._health, news=self._news
-        )
+        self._transient = TransientNamespaces(store, places=self._places, health=self._health, news=self._news)
 
     def close(self) -> None:
         self._kernel.close()

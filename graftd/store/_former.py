@@ -14,9 +14,8 @@ from graftd.store._codec import Kind, Row
 from graftd.store._connection import Database
 
 # As bytes: damaged text need not be UTF-8, and one such value would fail all of the rows.
-_ALL = """
-    SELECT CAST(boot_id AS BLOB), CAST(cookie AS BLOB), CAST(selector AS BLOB) FROM former ORDER BY boot_id, cookie
-"""
+_ALL_OF = "SELECT CAST(boot_id AS BLOB), CAST(cookie AS BLOB), CAST(selector AS BLOB) FROM former"
+_ALL = f"{_ALL_OF} ORDER BY boot_id, cookie"
 
 
 def known(database: Database) -> list[tuple[NetnsIdentity, Selector]]:
@@ -29,6 +28,16 @@ def add(database: Database, identity: NetnsIdentity, selector: Selector) -> None
         "INSERT OR IGNORE INTO former (boot_id, cookie, selector) VALUES (?, ?, ?)",
         (identity.boot_id, str(identity.cookie), _codec.namespace_selector(selector)),
     )
+
+
+def abort(database: Database, identities: Iterable[NetnsIdentity]) -> None:
+    wanted = [(one.boot_id, str(one.cookie)) for one in identities]
+    database.run_each("UPDATE former SET abort = 1 WHERE boot_id = ? AND cookie = ?", wanted)
+
+
+def aborting(database: Database) -> set[NetnsIdentity]:
+    """Those whose live sockets are to end. Raises StoreDamagedError as known."""
+    return {_codec.read_former(*row)[0] for row in database.rows(f"{_ALL_OF} WHERE abort = 1")}
 
 
 def forget(database: Database, identities: Iterable[NetnsIdentity]) -> None:
@@ -61,6 +70,9 @@ def carry_over(live: Database, copy: Database) -> None:
     for row in _readable(live, _ALL):
         with suppress(StoreDamagedError):
             add(copy, *_codec.read_former(*row))
+    for row in _readable(live, f"{_ALL_OF} WHERE abort = 1"):
+        with suppress(StoreDamagedError):
+            abort(copy, [_codec.read_former(*row)[0]])
 
 
 def _readable(database: Database, sql: str) -> list[tuple[Any, ...]]:

@@ -104,7 +104,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
     ),
     # A namespace's body may say transparent and transient.
-    (),
+    (
+        # Whether the live sockets of one are to end when its table is emptied.
+        "ALTER TABLE former ADD COLUMN abort INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 

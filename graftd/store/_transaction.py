@@ -135,6 +135,11 @@ class Transaction(View):
         self._keeps_unlogged = True
 
     @_writes
+    def abort_former(self, identities: Sequence[NetnsIdentity]) -> None:
+        """Let the live sockets of these end when their tables are emptied. This is no change in the log."""
+        _former.abort(self._database, identities)
+
+    @_writes
     def drop_senseless_former(self) -> int:
         """Drop what of `former` makes no sense, for which reading it raises StoreDamagedError; how many. This is no
         change in the log."""

@@ -110,6 +110,11 @@ class View:
         self._check_open()
         return _former.known(self._database)
 
+    def aborting(self) -> set[NetnsIdentity]:
+        """Those of `former` whose live sockets are to end when their tables are emptied."""
+        self._check_open()
+        return _former.aborting(self._database)
+
     # Namespaces
 
     def find_namespace(self, name: str) -> NamespaceRecord | None:

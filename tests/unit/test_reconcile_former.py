@@ -255,7 +255,7 @@ def test_a_record_that_makes_no_sense(world: World, caplog: pytest.LogCaptureFix
     cookie = filled(world)
     moved_away(world)
     world.change(lambda t: t.delete_namespace("web", force=True))
-    world.engine.store._writer.run("INSERT INTO former VALUES ('a boot', '0', '[]')")
+    world.engine.store._writer.run("INSERT INTO former (boot_id, cookie, selector) VALUES ('a boot', '0', '[]')")
     world.failing = "before-commit"
     world.engine.tick()
     assert not caplog.messages

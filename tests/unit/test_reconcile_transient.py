@@ -69,6 +69,25 @@ def test_it_goes_when_its_network_namespace_does(world: World) -> None:
     world.check_equal()
 
 
+@pytest.mark.parametrize("between", ["a restart", "a restore"])
+def test_its_sockets_end_when_its_table_is_found_later(world: World, tmp_path: Path, between: str) -> None:
+    copy = world.engine.store.back_up(tmp_path / "copy")
+    cookie = made(world)
+    world.tables.add_socket(cookie, 7, "e00")
+    world.tables.unset_name("web")
+    world.engine.tick()
+    assert names(world) == []
+    assert world.tables.sockets(cookie)
+    if between == "a restore":
+        world.engine.restore(copy)
+    world.restart()
+    world.tables.set_name("kept", cookie)
+    world.engine.tick()
+    assert not world.tables.table(cookie).endpoints
+    assert not world.tables.sockets(cookie)
+    assert world.engine.read(lambda view: view.former()) == []
+
+
 def test_one_that_is_not_transient_stays(world: World) -> None:
     filled(world)
     world.tables.remove_namespace("web")

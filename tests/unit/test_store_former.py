@@ -126,14 +126,14 @@ def overwrite_page(store: Store, table: str) -> None:
 def test_a_record_that_makes_no_sense(store: Store, tmp_path: Path, row: str) -> None:
     do(store, lambda t: t.identify_namespace("web", SECOND))
     copy = store.back_up(tmp_path / "copy")
-    store._writer.run(f"INSERT INTO former VALUES {row}")
+    store._writer.run(f"INSERT INTO former (boot_id, cookie, selector) VALUES {row}")
     with pytest.raises(StoreDamagedError, match="former network namespace makes no sense"):
         former(store)
     with store.transaction() as transaction:
         assert transaction.drop_senseless_former() == 1
         assert transaction.drop_senseless_former() == 0
     assert former(store) == [(FIRST, selector("web"))]
-    store._writer.run(f"INSERT INTO former VALUES {row}")
+    store._writer.run(f"INSERT INTO former (boot_id, cookie, selector) VALUES {row}")
     store.restore(copy)
     assert set(former(store)) == {(FIRST, selector("web")), (SECOND, selector("web"))}
 
