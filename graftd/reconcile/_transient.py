@@ -21,9 +21,10 @@ class TransientNamespaces:
         self._health = health
         self._news = news
 
-    def let_go(self) -> bool:
+    def let_go(self, *, before: str = "") -> bool:
         """Delete those that are gone, with all that they hold and the endpoints elsewhere that lead to them; whether
-        there were any. What fails is a condition, and the next look tries again.
+        there were any. What fails is a condition, and the next look tries again; before: it raises StoreError where
+        this one stays, which a change is about.
 
         Only the store is asked, so that nothing holds them back. Namespaces that led there are awakened: a round takes
         those endpoints out of the kernel. What is left of a table is a former one's, whose
@@ -43,6 +44,8 @@ class TransientNamespaces:
                 changes = transaction.changes
         except StoreError as error:
             self._health.note_store(error)
+            if before in gone:
+                raise
             return False
         heirs = self._places.heirs(gone)
         for name, why in sorted(gone.items()):

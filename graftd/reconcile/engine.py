@@ -444,11 +444,12 @@ class Engine:
             return False
         with self._telling():
             self._places.look([name])
-            return self._bury()
+            return self._bury(before=name)
 
-    def _bury(self) -> bool:
-        """Delete the transient ones that were found gone, and empty what is left of them; whether there were any."""
-        went = self._transient.let_go()
+    def _bury(self, *, before: str = "") -> bool:
+        """Delete the transient ones that were found gone, and empty what is left of them; whether there were any.
+        before: as of TransientNamespaces.let_go."""
+        went = self._transient.let_go(before=before)
         if went:
             self._rounds.follow((), whole=False)
             self._former.empty()
