@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 
 	"github.com/cilium/ebpf"
@@ -22,9 +21,6 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
-
-// Folder is where the map and the links are pinned.
-const Folder = "/sys/fs/bpf/graft"
 
 // Owner is the user to whom the map is given.
 const Owner = "graftd"
@@ -42,36 +38,25 @@ const (
 //go:embed transparent.bpf.o
 var object []byte
 
-// pins are the links' names below Folder, by program, in the order in which
-// they are put in place: the module is watched before sockets are rewritten.
-var pins = []struct{ program, pin string }{
-	{"door_opens", "link-opens"},
-	{"door_closes", "link-closes"},
-	{"transparent", "link"},
-}
-
-func mapPath() string { return filepath.Join(Folder, "transparent") }
-
-func pinPath(name string) string { return filepath.Join(Folder, name) }
-
 // Load puts the program in place, instead of an earlier one if there is one;
-// the map keeps what it holds. It returns what the operator should know though
-// the door serves, as a sentence, or "".
+// the map keeps what it holds. Where it fails all is as before. It returns what
+// the operator should know though the door serves, as a sentence, or "".
 func Load() (notice string, err error) {
 	types := btf.NewCache()
 	if err := kernelCan(types); err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(Folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("making the folder of the pins: %w", err)
-	}
-	unlock, err := lock()
+	unlock, err := makeAndLock()
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-
-	namespaces, notice, err := pinnedMap()
+	// Unless something is pinned there.
+	defer os.Remove(folder)
+	if err := settle(); err != nil {
+		return "", err
+	}
+	namespaces, isNew, err := findMap()
 	if err != nil {
 		return "", err
 	}
@@ -82,91 +67,57 @@ func Load() (notice string, err error) {
 	}
 	defer collection.Close()
 
-	for _, each := range pins {
-		if err := attach(collection.Programs[each.program], each.pin); err != nil {
-			return "", err
+	undo := func(err error) error {
+		if err = errors.Join(err, dropFresh()); isNew {
+			err = errors.Join(err, remove(mapPath()))
 		}
-		if each.program == "door_closes" {
-			if err := learnDoor(collection.Variables[doorName]); err != nil {
-				return "", err
-			}
-		}
-	}
-	return notice, nil
-}
-
-// Unload removes the links and the map. It is no error if they are not there.
-func Unload() error {
-	unlock, err := lock()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
 		return err
 	}
-	defer unlock()
-	for i := len(pins) - 1; i >= 0; i-- {
-		if err := remove(pinPath(pins[i].pin)); err != nil {
-			return err
-		}
+	if err := attachAll(collection); err != nil {
+		return "", undo(err)
 	}
-	if err := remove(mapPath()); err != nil {
-		return err
+	// graftd takes a map for a program that serves.
+	if notice, err = publish(namespaces, isNew); err != nil {
+		return "", undo(err)
 	}
-	return remove(Folder)
+	if err := putInPlace(pins[0].pin); err != nil {
+		return "", undo(err)
+	}
+	return notice, settle()
 }
 
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing a pin: %w", err)
-	}
-	return nil
-}
-
-// lock keeps other loaders out until unlock is called.
-func lock() (unlock func(), err error) {
-	folder, err := os.Open(Folder)
-	if err != nil {
-		return nil, fmt.Errorf("opening the folder of the pins: %w", err)
-	}
-	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
-		folder.Close()
-		return nil, fmt.Errorf("waiting for another loader: %w", err)
-	}
-	return func() { folder.Close() }, nil
-}
-
-// pinnedMap returns the map of namespaces, pinned and given to Owner.
-func pinnedMap() (*ebpf.Map, string, error) {
+// findMap returns the map of namespaces that is pinned, or a new one.
+func findMap() (namespaces *ebpf.Map, isNew bool, err error) {
 	spec, err := collectionSpec()
 	if err != nil {
-		return nil, "", err
+		return nil, false, err
 	}
 	// It may be graftd's: reading is enough for a program that looks up.
-	namespaces, err := openMap()
+	namespaces, err = openMap()
 	switch {
 	case err == nil:
 		if err := spec.Maps[mapName].Compatible(namespaces); err != nil {
 			namespaces.Close()
-			return nil, "", fmt.Errorf("the map that is pinned has another shape; 'graft-transparent unload' removes it: %w", err)
+			return nil, false, fmt.Errorf("the map that is pinned has another shape; 'graft-transparent unload' removes it: %w", err)
 		}
+		return namespaces, false, nil
 	case errors.Is(err, fs.ErrNotExist):
 		if namespaces, err = ebpf.NewMap(spec.Maps[mapName]); err != nil {
-			return nil, "", fmt.Errorf("making the map of namespaces: %w", explained(err))
+			return nil, false, fmt.Errorf("making the map of namespaces: %w", explained(err))
 		}
+		return namespaces, true, nil
+	}
+	return nil, false, err
+}
+
+// publish pins the map where it is new, and gives it to Owner.
+func publish(namespaces *ebpf.Map, isNew bool) (notice string, err error) {
+	if isNew {
 		if err := namespaces.Pin(mapPath()); err != nil {
-			namespaces.Close()
-			return nil, "", fmt.Errorf("pinning the map of namespaces: %w", err)
+			return "", fmt.Errorf("pinning the map of namespaces: %w", err)
 		}
-	default:
-		return nil, "", err
 	}
-	notice, err := giveAway(mapPath())
-	if err != nil {
-		namespaces.Close()
-		return nil, "", err
-	}
-	return namespaces, notice, nil
+	return giveAway(mapPath())
 }
 
 func openMap() (*ebpf.Map, error) {
@@ -245,23 +196,25 @@ func ownCookie() (uint64, error) {
 	return cookie, nil
 }
 
-// attach starts a program and pins its link; an earlier one's ends when the pin
-// is no longer its own, so there is always one at work.
-func attach(program *ebpf.Program, pin string) error {
+// attachAll starts the programs and pins their links, by fresh pins. The first
+// rewrites nothing until it is told that the module serves.
+func attachAll(collection *ebpf.Collection) error {
+	for _, each := range pins {
+		if err := attach(collection.Programs[each.program], freshPath(each.pin)); err != nil {
+			return err
+		}
+	}
+	return learnDoor(collection.Variables[doorName])
+}
+
+func attach(program *ebpf.Program, path string) error {
 	attached, err := link.AttachTracing(link.TracingOptions{Program: program})
 	if err != nil {
 		return fmt.Errorf("attaching the program: %w", explained(err))
 	}
 	defer attached.Close()
-	fresh := pinPath(pin + "-new")
-	if err := remove(fresh); err != nil {
-		return err
-	}
-	if err := attached.Pin(fresh); err != nil {
+	if err := attached.Pin(path); err != nil {
 		return fmt.Errorf("pinning the program's link: %w", err)
-	}
-	if err := os.Rename(fresh, pinPath(pin)); err != nil {
-		return fmt.Errorf("putting the program's link in its place: %w", err)
 	}
 	return nil
 }

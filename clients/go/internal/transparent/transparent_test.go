@@ -26,8 +26,8 @@ func TestObjectIsWhatIsPinned(t *testing.T) {
 	if len(spec.Programs) != len(pins) {
 		t.Errorf("the object has %d programs, %d are put in place", len(spec.Programs), len(pins))
 	}
-	if last := pins[len(pins)-1]; spec.Programs[last.program].AttachType != ebpf.AttachModifyReturn {
-		t.Errorf("%s is put in place last, before the module is watched", last.program)
+	if first := pins[0]; spec.Programs[first.program].AttachType != ebpf.AttachModifyReturn {
+		t.Errorf("%s is put in place first, before what rewrites sockets", first.program)
 	}
 	namespaces := spec.Maps[mapName]
 	if namespaces == nil {
