@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BPF door's map under graftd's unit: who may write it, what is in it, and what a namespace's end leaves.
 
-The map is made here as graft-transparent(8) makes it; the program that reads it is none of graftd's, and another map
-is pinned in the place of its link.
+The map is made here as graft-transparent(8) makes it, but where its own unit is restarted; the program that reads it is
+none of graftd's, and another map is pinned in the place of its link.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 
 from graftd.kernel import _bpf
 from service.place import HOST, Place, cli, cli_json, cli_outcome, eventually, run
-from service.units import SERVICE, journal, show, systemctl
+from service.units import SERVICE, SOCKETS, journal, show, systemctl
 
 PATIENCE = 300  # seconds
 
@@ -28,6 +28,7 @@ _FOLDER = Path("/sys/fs/bpf/graft")
 _PIN = _FOLDER / "transparent"
 _LINK = _FOLDER / "link"
 _DROP_IN = Path("/run/systemd/system/graftd.service.d/zz-test.conf")
+_UNIT = "graft-transparent.service"
 _PACKAGED = Path(__file__).parents[2] / "packaging/systemd/graft-transparent/graftd.conf"
 _CREATE, _PIN_IT = 0, 6
 _FUNCTION = b"\0update_socket_protocol\0"
@@ -75,6 +76,10 @@ def loaded() -> Iterator[None]:
     _unload()
 
 
+def _kernel_can() -> bool:
+    return _FUNCTION in Path("/sys/kernel/btf/vmlinux").read_bytes() and Path("/proc/sys/net/mptcp").is_dir()
+
+
 def _load() -> None:
     _FOLDER.mkdir(mode=0o755, exist_ok=True)
     _pin(_PIN, 65536)
@@ -108,8 +113,7 @@ def _door() -> dict[str, Any]:
 
 def test_no_program(place: Place) -> None:
     """What the kernel could is told, and the namespace works all the same."""
-    can = _FUNCTION in Path("/sys/kernel/btf/vmlinux").read_bytes() and Path("/proc/sys/net/mptcp").is_dir()
-    expected = "not-loaded" if can else "kernel-cannot"
+    expected = "not-loaded" if _kernel_can() else "kernel-cannot"
     assert _door()["state"] == expected
     cli("add-namespace web --netns web --transparent")
     cli(f"-n web add ep-http type ipv4 addr {HOST} port 80")
@@ -161,6 +165,34 @@ def test_the_map_follows(place: Place) -> None:
     eventually(lambda: cli_json("list-namespaces") == [], "the namespace went with its network namespace")
     assert _keys() == set()
     run("ip", "netns", "add", "web")
+
+
+@pytest.mark.usefixtures("permitted")
+def test_a_restart_of_the_program(place: Place) -> None:
+    """Who is in the map stays there, without graftd; a stop forgets."""
+    systemctl("start", _UNIT)
+    if not _kernel_can():
+        assert show(_UNIT, "ConditionResult") == ["no"]
+        return
+    cli("add-namespace web --netns web --transparent")
+    assert _door()["namespaces"] == 1
+    kept = _keys()
+    systemctl("stop", *SOCKETS, SERVICE)
+    for _ in range(2):
+        systemctl("restart", _UNIT)
+        assert _keys() == kept
+        systemctl("reload", _UNIT)
+        assert _keys() == kept
+    systemctl("stop", _UNIT)
+    assert not _FOLDER.exists()
+    assert not Path("/run/graft-transparent").exists()
+    systemctl("start", _UNIT)
+    assert _keys() == set()
+    systemctl("start", *SOCKETS, SERVICE)
+    assert _door()["namespaces"] == 1
+    assert _keys() == kept
+    systemctl("stop", _UNIT)
+    cli("delete-namespace web --force --yes")
 
 
 @pytest.mark.usefixtures("permitted", "loaded")

@@ -71,7 +71,8 @@ func dropFresh() error {
 	return nil
 }
 
-// Unload removes the links and the map. It is no error if they are not there.
+// Unload removes the links and the map, and keeps for a restart who was in the
+// map. It is no error if they are not there.
 func Unload() error {
 	unlock, err := lock()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -81,6 +82,8 @@ func Unload() error {
 		return err
 	}
 	defer unlock()
+	// Who unloads wants it gone, kept or not.
+	unkept := keep()
 	for _, each := range pins {
 		if err := errors.Join(remove(pinPath(each.pin)), remove(freshPath(each.pin))); err != nil {
 			return err
@@ -89,7 +92,7 @@ func Unload() error {
 	if err := remove(mapPath()); err != nil {
 		return err
 	}
-	return remove(folder)
+	return errors.Join(remove(folder), unkept)
 }
 
 func remove(path string) error {

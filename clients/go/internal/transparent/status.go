@@ -39,7 +39,7 @@ func Read() (Status, error) {
 			return Status{}, fmt.Errorf("looking for the program's link: %w", err)
 		}
 	}
-	count, err := countNamespaces()
+	cookies, err := listNamespaces()
 	if err != nil {
 		return Status{}, err
 	}
@@ -49,7 +49,7 @@ func Read() (Status, error) {
 	} else if !open {
 		detail = "sockets stay native until the module is loaded: modprobe graft"
 	}
-	return Status{State: Served, Detail: detail, Namespaces: count}, nil
+	return Status{State: Served, Detail: detail, Namespaces: len(cookies)}, nil
 }
 
 // absent returns the status of a machine that has no program in place.
@@ -63,21 +63,21 @@ func absent() (Status, error) {
 	return Status{State: NotLoaded, Detail: "the program is not loaded: systemctl start graft-transparent"}, nil
 }
 
-func countNamespaces() (int, error) {
+func listNamespaces() ([]uint64, error) {
 	namespaces, err := openMap()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer namespaces.Close()
-	count := 0
+	cookies := []uint64{}
 	var cookie uint64
 	var marked uint8
 	entries := namespaces.Iterate()
 	for entries.Next(&cookie, &marked) {
-		count++
+		cookies = append(cookies, cookie)
 	}
 	if err := entries.Err(); err != nil {
-		return 0, fmt.Errorf("counting the namespaces: %w", err)
+		return nil, fmt.Errorf("listing the namespaces: %w", err)
 	}
-	return count, nil
+	return cookies, nil
 }

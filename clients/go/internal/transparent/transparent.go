@@ -105,6 +105,10 @@ func findMap() (namespaces *ebpf.Map, isNew bool, err error) {
 		if namespaces, err = ebpf.NewMap(spec.Maps[mapName]); err != nil {
 			return nil, false, fmt.Errorf("making the map of namespaces: %w", explained(err))
 		}
+		if err := refill(namespaces); err != nil {
+			namespaces.Close()
+			return nil, false, err
+		}
 		return namespaces, true, nil
 	}
 	return nil, false, err
