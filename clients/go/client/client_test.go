@@ -280,3 +280,47 @@ func TestAWatchGoesOnWhereItsStreamBroke(t *testing.T) {
 		t.Errorf("it resumed after %v, want %v", resumed, want)
 	}
 }
+
+func TestAQuietWatchGoesOnToo(t *testing.T) {
+	const patience = time.Second
+	graftd := played.Start(t)
+	streams := 0
+	graftd.Changes = func(
+		_ *graftv1.WatchRequest, stream grpc.ServerStreamingServer[graftv1.WatchResponse],
+	) error {
+		if streams++; streams == 2 {
+			return played.Refusal(codes.OutOfRange, "REVISION_GONE", "list anew")
+		}
+		if err := stream.Send(&graftv1.WatchResponse{Revision: 1}); err != nil {
+			return err
+		}
+		time.Sleep(2 * patience)
+		return played.Refusal(codes.Unavailable, "SHUTTING_DOWN", "graftd ends")
+	}
+	var end error
+	for _, err := range dial(t, graftd, patience).Watch(t.Context(), &graftv1.WatchRequest{}) {
+		end = err
+	}
+	if found := failure(t, end); found.Reason != "REVISION_GONE" {
+		t.Errorf("it ended with %+v", found)
+	}
+}
+
+func TestAWatchWaitsNoLongerThanACall(t *testing.T) {
+	const patience = time.Second
+	graftd := played.Start(t)
+	graftd.Changes = func(*graftv1.WatchRequest, grpc.ServerStreamingServer[graftv1.WatchResponse]) error {
+		return played.Refusal(codes.Unavailable, "SHUTTING_DOWN", "graftd ends")
+	}
+	begun := time.Now()
+	var end error
+	for _, err := range dial(t, graftd, patience).Watch(t.Context(), &graftv1.WatchRequest{}) {
+		end = err
+	}
+	if found := failure(t, end); found.Reason != "SHUTTING_DOWN" {
+		t.Errorf("it ended with %+v", found)
+	}
+	if spent := time.Since(begun); spent < patience || spent > 10*patience {
+		t.Errorf("it took %v", spent)
+	}
+}

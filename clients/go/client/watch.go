@@ -23,18 +23,21 @@ func (c *Client) Watch(
 ) iter.Seq2[*graftv1.WatchResponse, error] {
 	return func(yield func(*graftv1.WatchResponse, error) bool) {
 		request := proto.CloneOf(request)
-		heard := time.Now()
+		var broke time.Time // zero while the stream brings something
 		for pause := firstPause; ; pause = min(2*pause, longestPause) {
 			going, err := c.watch(ctx, request, func(answer *graftv1.WatchResponse) bool {
-				heard, pause = time.Now(), firstPause
+				broke, pause = time.Time{}, firstPause
 				return yield(answer, nil)
 			})
 			if !going {
 				return
 			}
+			if broke.IsZero() {
+				broke = time.Now()
+			}
 			var failure *Error
 			resumable := errors.As(err, &failure) && (failure.Passing || failure.Reason == "WATCHER_TOO_SLOW")
-			if !resumable || time.Since(heard) > c.patience || !sleep(ctx, pause) {
+			if !resumable || time.Since(broke) > c.patience || !sleep(ctx, pause) {
 				yield(nil, err)
 				return
 			}
