@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -77,6 +78,14 @@ func Path(path string) *graftv1.NamespaceSelector {
 func Process(pid uint32) *graftv1.NamespaceSelector {
 	process := &graftv1.ProcessSelector{Pid: pid}
 	return &graftv1.NamespaceSelector{By: &graftv1.NamespaceSelector_Process{Process: process}}
+}
+
+// ProcessOf tells which process's network namespace a path is. A process is known by when it started too; a path is not.
+func ProcessOf(path string) (uint32, bool) {
+	pid, isProc := strings.CutPrefix(path, "/proc/")
+	pid, isNetwork := strings.CutSuffix(pid, "/ns/net")
+	number, err := strconv.ParseUint(pid, 10, 31)
+	return uint32(number), isProc && isNetwork && err == nil
 }
 
 // Apply makes graftd hold the container's namespace with just this table, all or nothing. A port of the host that is

@@ -207,9 +207,13 @@ func attachment(conf *config, args *skel.CmdArgs) container.Container {
 	if pod := pod(args.Args); pod != "" {
 		annotations["graft.pod"] = pod
 	}
+	selector := container.Path(args.Netns)
+	if pid, ok := container.ProcessOf(args.Netns); ok {
+		selector = container.Process(pid)
+	}
 	return container.Container{
 		ID:       id(conf, args.ContainerID, args.IfName),
-		Selector: container.Path(args.Netns),
+		Selector: selector,
 		Labels: map[string]string{
 			container.LabelSource: source,
 			labelNetwork:          container.LabelValue(conf.Name),

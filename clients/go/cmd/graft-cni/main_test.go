@@ -134,6 +134,16 @@ func TestAddBehindAnotherPluginPassesItsResultOn(t *testing.T) {
 	}
 }
 
+func TestAProcesssFileIsTakenForTheProcess(t *testing.T) {
+	graftd := played.Start(t)
+	if found := plugin(t, "ADD", configuration(graftd, web+chained), "CNI_NETNS=/proc/4321/ns/net"); found.Code != 0 {
+		t.Fatal(found)
+	}
+	if selector := applied(t, graftd).Namespace.Selector; selector.GetProcess().GetPid() != 4321 {
+		t.Errorf("the selector is %v", selector)
+	}
+}
+
 func TestArgsAndPortMappingsAddToTheTable(t *testing.T) {
 	for _, args := range []string{
 		"GRAFT_ENDPOINT=out=10.0.0.2:any/tcp,mark=7;GRAFT_EGRESS=10.0.0.0/24=out,*=deny;GRAFT_ENDPOINT=ctl=unix:@ctl",

@@ -10,8 +10,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"graftd/clients/go/container"
 	"graftd/clients/go/graftv1"
@@ -128,7 +126,7 @@ func (s *state) network() (selector *graftv1.NamespaceSelector, file string, err
 		switch {
 		case namespace.Type != "network":
 		case namespace.Path != "":
-			if pid, ok := processOf(namespace.Path); ok {
+			if pid, ok := container.ProcessOf(namespace.Path); ok {
 				return container.Process(pid), "", nil
 			}
 			return container.Path(namespace.Path), namespace.Path, nil
@@ -139,12 +137,4 @@ func (s *state) network() (selector *graftv1.NamespaceSelector, file string, err
 		}
 	}
 	return nil, "", errHostNetwork
-}
-
-// processOf tells which process's namespace a path is. A process is known by when it started too; a path is not.
-func processOf(path string) (uint32, bool) {
-	pid, isProc := strings.CutPrefix(path, "/proc/")
-	pid, isNetwork := strings.CutSuffix(pid, "/ns/net")
-	number, err := strconv.ParseUint(pid, 10, 31)
-	return uint32(number), isProc && isNetwork && err == nil
 }
