@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -89,7 +90,7 @@ func ProcessOf(path string) (uint32, bool) {
 }
 
 // Apply makes graftd hold the container's namespace with just this table, all or nothing. A port of the host that is
-// mapped to another container already is refused.
+// mapped to another container already is refused; of two that map one at the same time, the later is.
 func Apply(ctx context.Context, c *client.Client, container Container, table *Table) error {
 	if err := table.free(ctx, c, container.ID); err != nil {
 		return err
@@ -97,8 +98,13 @@ func Apply(ctx context.Context, c *client.Client, container Container, table *Ta
 	request := wanted(container, table)
 	request.AllowMissing = true
 	request.AbortSockets = true
-	_, err := c.Namespaces.ApplyNamespace(ctx, request)
-	return err
+	if _, err := c.Namespaces.ApplyNamespace(ctx, request); err != nil {
+		return err
+	}
+	if err := table.first(ctx, c, container.ID); err != nil {
+		return errors.Join(err, Remove(ctx, c, container.ID))
+	}
+	return nil
 }
 
 // Check fails where graftd does not hold the container's namespace as Apply left it, or the kernel does not. What others

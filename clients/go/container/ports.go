@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -200,6 +201,46 @@ func (t *Table) mappedEndpoint(inside containerPort, outside hostPort) (string, 
 // free fails where a port of the host that the table maps is mapped by another namespace. graftd lets two endpoints
 // have one address, as sockets with SO_REUSEPORT may share it; a mapping is one container's alone.
 func (t *Table) free(ctx context.Context, c *client.Client, id string) error {
+	found, err := t.sharing(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, other := range found {
+		if err := t.against(id, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// first fails, once the table is applied, where another namespace mapped a port at the same time and before: one of two
+// that both found it free.
+func (t *Table) first(ctx context.Context, c *client.Client, id string) error {
+	found, err := t.sharing(ctx, c)
+	if err != nil {
+		return err
+	}
+	var since time.Time
+	for _, own := range found {
+		if made := own.CreateTime.AsTime(); isOf(own, id) && made.After(since) {
+			since = made
+		}
+	}
+	for _, other := range found {
+		order := other.CreateTime.AsTime().Compare(since)
+		if order > 0 || order == 0 && other.Name > name(id)+"/" {
+			continue
+		}
+		if err := t.against(id, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharing returns the endpoints of mappings that have a port's number in common with the table's, its own among them.
+func (t *Table) sharing(ctx context.Context, c *client.Client) ([]*graftv1.Endpoint, error) {
+	var found []*graftv1.Endpoint
 	asked := map[uint16]bool{}
 	for _, one := range t.mapped {
 		port := one.outside.place.Port()
@@ -214,21 +255,21 @@ func (t *Table) free(ctx context.Context, c *client.Client, id string) error {
 		for more := true; more; more = request.PageToken != "" {
 			page, err := c.Endpoints.ListEndpoints(ctx, request)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			for _, other := range page.Endpoints {
-				if err := t.against(id, other); err != nil {
-					return err
-				}
-			}
+			found = append(found, page.Endpoints...)
 			request.PageToken = page.NextPageToken
 		}
 	}
-	return nil
+	return found, nil
+}
+
+func isOf(endpoint *graftv1.Endpoint, id string) bool {
+	return strings.HasPrefix(endpoint.Name, name(id)+"/")
 }
 
 func (t *Table) against(id string, other *graftv1.Endpoint) error {
-	if strings.HasPrefix(other.Name, name(id)+"/") {
+	if isOf(other, id) {
 		return nil
 	}
 	inet := other.GetInet()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -346,6 +347,73 @@ func TestAPortIsMappedOnce(t *testing.T) {
 				t.Error(found)
 			}
 		})
+	}
+}
+
+func TestOfTwoThatMapAPortAtOnceTheLaterFails(t *testing.T) {
+	mapped := `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}` + chained
+	// Whichever is first by name.
+	for _, one := range []struct{ earlier, later string }{{"a", "b"}, {"b", "a"}} {
+		t.Run(one.later, func(t *testing.T) {
+			graftd := played.Start(t)
+			stdin := configuration(graftd, mapped)
+			var applies atomic.Int32
+			var earlier outcome
+			// The later one has found the port free; the earlier one is done while the later has not looked again.
+			graftd.Before = func(_ context.Context, method string, _ proto.Message) error {
+				if method == "ApplyNamespace" && applies.Add(1) == 1 {
+					earlier = plugin(t, "ADD", stdin, "CNI_CONTAINERID="+one.earlier)
+				}
+				return nil
+			}
+			later := plugin(t, "ADD", stdin, "CNI_CONTAINERID="+one.later)
+			if later.Code != 100 || !strings.Contains(later.Msg, ":8080/tcp is mapped already, by namespaces/cni-"+one.earlier) {
+				t.Errorf("the later: %v", later)
+			}
+			if earlier.Code != 0 || graftd.Namespaces() != 1 {
+				t.Errorf("the earlier: %v; there are %d namespaces", earlier, graftd.Namespaces())
+			}
+		})
+	}
+}
+
+func TestOfTwoThatMapAPortAtOnceTheEarlierIsLeftAlone(t *testing.T) {
+	graftd := played.Start(t)
+	mapped := `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}` + chained
+	stdin := configuration(graftd, mapped)
+	// Both have found the port free, and the earlier one looks again while the later is there.
+	applied, both, looked := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var lists, applies atomic.Int32
+	graftd.After = func(method string, _ proto.Message) {
+		switch method {
+		case "ListEndpoints":
+			switch lists.Add(1) {
+			case 1: // of the later
+				<-applied
+			case 3: // of the earlier, again
+				close(looked)
+			}
+		case "ApplyNamespace":
+			switch applies.Add(1) {
+			case 1:
+				close(applied)
+				<-both
+			case 2:
+				close(both)
+				<-looked
+			}
+		}
+	}
+	ended := make(chan outcome)
+	go func() { ended <- plugin(t, "ADD", stdin, "CNI_CONTAINERID=later") }()
+	for lists.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if found := plugin(t, "ADD", stdin, "CNI_CONTAINERID=earlier"); found.Code != 0 {
+		t.Errorf("the earlier: %v", found)
+	}
+	if found := <-ended; found.Code != 100 {
+		t.Errorf("the later: %v", found)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"graftd/clients/go/graftv1"
 )
@@ -44,6 +45,7 @@ type Graftd struct {
 
 	mutex  sync.Mutex
 	held   map[string]*graftv1.ApplyNamespaceRequest
+	made   map[string]*timestamppb.Timestamp // endpoints, by name
 	served map[string]any
 	calls  []proto.Message
 }
@@ -55,6 +57,7 @@ func Start(tb testing.TB) *Graftd {
 		Status: &graftv1.NodeStatus{State: graftv1.NodeState_NODE_STATE_READY, Version: "0.0.0"},
 		tb:     tb,
 		held:   map[string]*graftv1.ApplyNamespaceRequest{},
+		made:   map[string]*timestamppb.Timestamp{},
 		served: map[string]any{},
 	}
 	graftd.Up()

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"graftd/clients/go/graftv1"
 )
@@ -45,6 +46,11 @@ func (s *namespaces) ApplyNamespace(
 		return answer, nil
 	}
 	s.graftd.held[request.Name] = request
+	for _, one := range request.Endpoints.GetEndpoints() {
+		if s.graftd.made[one.Name] == nil {
+			s.graftd.made[one.Name] = timestamppb.Now()
+		}
+	}
 	return answer, nil
 }
 
@@ -78,6 +84,9 @@ func (s *namespaces) DeleteNamespace(
 ) (*graftv1.DeleteNamespaceResponse, error) {
 	if _, found := s.graftd.held[request.Name]; !found && !request.AllowMissing {
 		return nil, Refusal(codes.NotFound, "NAMESPACE_NOT_FOUND", "there is no "+request.Name)
+	}
+	for _, one := range s.graftd.held[request.Name].GetEndpoints().GetEndpoints() {
+		delete(s.graftd.made, one.Name)
 	}
 	delete(s.graftd.held, request.Name)
 	return &graftv1.DeleteNamespaceResponse{}, nil
@@ -119,6 +128,8 @@ func (s *endpoints) ListEndpoints(
 	for _, held := range s.graftd.held {
 		for _, one := range held.Endpoints.GetEndpoints() {
 			if has(one.Labels, request.Labels) {
+				one := proto.CloneOf(one)
+				one.CreateTime = s.graftd.made[one.Name]
 				answer.Endpoints = append(answer.Endpoints, one)
 			}
 		}
