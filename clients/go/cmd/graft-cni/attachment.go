@@ -86,7 +86,8 @@ func check(args *skel.CmdArgs) error {
 	}))
 }
 
-// del takes a container's table away. It succeeds where there is none, and where graftd is away: the table is transient.
+// del takes a container's table away. It succeeds where there is none, and where graftd is away or cannot do it as things
+// stand: the table is transient, and a container whose DEL fails cannot end.
 func del(args *skel.CmdArgs) error {
 	conf, err := load(args.StdinData)
 	if err != nil {
@@ -95,7 +96,7 @@ func del(args *skel.CmdArgs) error {
 	err = withGraftd(conf, delTimeout, func(ctx context.Context, graftd *client.Client) error {
 		return container.Remove(ctx, graftd, id(conf, args.ContainerID, args.IfName))
 	})
-	if unreachable(err) {
+	if unreachable(err) || obstructed(err) {
 		fmt.Fprintf(os.Stderr, "graft-cni: %v; the table of container %s goes by itself with its network namespace\n",
 			err, args.ContainerID)
 		return nil
@@ -148,8 +149,8 @@ func status(args *skel.CmdArgs) error {
 		return types.NewError(types.ErrLimitedConnectivity,
 			"graftd is frozen, so that no socket is grafted: graftcli unfreeze", found.FreezeReason)
 	}
-	if found.State != graftv1.NodeState_NODE_STATE_READY {
-		return degraded(found)
+	if err := degraded(found); err != nil {
+		return err
 	}
 	if door := found.Transparent; conf.transparent() && door.GetDetail() != "" {
 		fmt.Fprintf(os.Stderr, "graft-cni: only programs that preload libgraft.so are grafted: %s\n", door.Detail)
@@ -157,17 +158,37 @@ func status(args *skel.CmdArgs) error {
 	return nil
 }
 
+// degraded is an error where no container can be given a table. What else is wrong is printed.
 func degraded(status *graftv1.NodeStatus) error {
 	code := types.ErrPluginNotAvailable
 	var sentences []string
 	for _, one := range status.Conditions {
+		if !bars(one.Reason, status) {
+			fmt.Fprintf(os.Stderr, "graft-cni: %s\n", one.Message)
+			continue
+		}
 		sentences = append(sentences, one.Message)
 		if one.Reason == "MODULE_NOT_LOADED" {
 			// Containers that run have no endpoint either.
 			code = types.ErrLimitedConnectivity
 		}
 	}
+	if len(sentences) == 0 {
+		return nil
+	}
 	return types.NewError(code, "graftd cannot serve: "+strings.Join(sentences, "; "), "")
+}
+
+// bars tells whether a condition is one of the module, of who has claimed the tables, or of the store.
+func bars(reason string, status *graftv1.NodeStatus) bool {
+	switch reason {
+	case "MODULE_NOT_LOADED", "TABLES_CLAIMED":
+		return true
+	case "KERNEL_REFUSED":
+		// Otherwise it refuses some resource, of this container or another.
+		return status.Kernel.GetModuleState() == graftv1.ModuleState_MODULE_STATE_REFUSING
+	}
+	return strings.HasPrefix(reason, "STORE_")
 }
 
 // withGraftd does something with a connection, in so much time at most.

@@ -53,3 +53,10 @@ func unreachable(err error) bool {
 	return errors.As(err, &failure) &&
 		(failure.Passing || failure.Code == codes.Unavailable || failure.Code == codes.DeadlineExceeded)
 }
+
+// obstructed tells whether graftd cannot do it because of something that is no fault of the request's: another
+// container's endpoints lead there, the kernel refuses it, the store is damaged.
+func obstructed(err error) bool {
+	var failure *client.Error
+	return errors.As(err, &failure) && (failure.Code == codes.FailedPrecondition || failure.Code == codes.DataLoss)
+}

@@ -442,16 +442,29 @@ func TestDelSucceedsWhateverIsThere(t *testing.T) {
 	}
 }
 
-func TestDelTellsWhatIsRefused(t *testing.T) {
+func TestDelFailsWhereItsRequestIsAtFaultAlone(t *testing.T) {
 	graftd := played.Start(t)
-	graftd.Before = func(_ context.Context, method string, _ proto.Message) error {
-		if method == "DeleteNamespace" {
-			return played.Refusal(codes.FailedPrecondition, "NAMESPACE_IN_USE", "others lead there")
+	for _, one := range []struct {
+		code   codes.Code
+		reason string
+		want   uint
+	}{
+		{codes.FailedPrecondition, "NAMESPACE_IN_USE", 0},
+		{codes.FailedPrecondition, "KERNEL_REFUSED", 0},
+		{codes.Unavailable, "TABLES_CLAIMED", 0},
+		{codes.DataLoss, "STORE_DAMAGED", 0},
+		{codes.PermissionDenied, "ROLE_REQUIRED", 100},
+	} {
+		graftd.Before = func(_ context.Context, method string, _ proto.Message) error {
+			if method == "DeleteNamespace" {
+				return played.Refusal(one.code, one.reason, "graftd says so")
+			}
+			return nil
 		}
-		return nil
-	}
-	if found := plugin(t, "DEL", configuration(graftd, "")); found.Code != 100 || found.Msg != "others lead there" {
-		t.Error(found)
+		found := plugin(t, "DEL", configuration(graftd, ""))
+		if found.Code != one.want || !strings.Contains(found.Msg+found.stderr, "graftd says so") {
+			t.Errorf("%s: %v", one.reason, found)
+		}
 	}
 }
 
@@ -515,6 +528,10 @@ func TestStatus(t *testing.T) {
 		conditions := []*graftv1.Condition{{Reason: reason, Message: message}}
 		return &graftv1.NodeStatus{State: graftv1.NodeState_NODE_STATE_DEGRADED, Conditions: conditions}
 	}
+	refusing := degraded("KERNEL_REFUSED", "the module does not let graftd write")
+	refusing.Kernel = &graftv1.KernelStatus{ModuleState: graftv1.ModuleState_MODULE_STATE_REFUSING}
+	refused := degraded("KERNEL_REFUSED", "the kernel refuses one of the store's resources")
+	refused.Kernel = &graftv1.KernelStatus{ModuleState: graftv1.ModuleState_MODULE_STATE_LOADED}
 	ready := graftv1.NodeState_NODE_STATE_READY
 	door := &graftv1.TransparentStatus{Detail: "start graft-transparent.service"}
 	for _, one := range []struct {
@@ -528,6 +545,10 @@ func TestStatus(t *testing.T) {
 			`0 "" "", stderr "graft-cni: only programs that preload libgraft.so are grafted: start graft-transparent.service`},
 		{"no door wanted", &graftv1.NodeStatus{State: ready, Transparent: door}, `, "transparent": false`, `0 "" "", stderr ""`},
 		{"no module", degraded("MODULE_NOT_LOADED", "modprobe graft"), "", `51 "graftd cannot serve: modprobe graft"`},
+		{"claimed", degraded("TABLES_CLAIMED", "end it"), "", `50 "graftd cannot serve: end it"`},
+		{"the module refuses", refusing, "", `50 "graftd cannot serve: the module does not let graftd write"`},
+		{"a resource is refused", refused, "",
+			`0 "" "", stderr "graft-cni: the kernel refuses one of the store's resources`},
 		{"a full disk", degraded("STORE_FULL", "make room"), "", `50 "graftd cannot serve: make room"`},
 		{"frozen", &graftv1.NodeStatus{State: ready, Frozen: true, FreezeReason: "upgrade"}, "", `51 "graftd is frozen`},
 	} {
