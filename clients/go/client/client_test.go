@@ -5,6 +5,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func TestNobodyListens(t *testing.T) {
 }
 
 func TestThereIsNoSocket(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "none.sock")
+	path := filepath.Join(t.TempDir(), "none", "graftd.sock")
 	begun := time.Now()
 	_, err := client.Dial(t.Context(), client.Options{Target: "unix:" + path, Patience: time.Minute})
 	want := "graftd cannot be reached, for there is no " + path + ": systemctl start graftd"
@@ -72,6 +73,27 @@ func TestThereIsNoSocket(t *testing.T) {
 	if spent := time.Since(begun); spent > 10*time.Second {
 		t.Errorf("it took %v to see that", spent)
 	}
+}
+
+func TestASocketThatIsMadeAnewIsWaitedFor(t *testing.T) {
+	graftd := played.Start(t)
+	graftd.Down()
+	if err := os.Remove(graftd.Socket); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.Dial(t.Context(), client.Options{Target: graftd.Target(), Patience: 300 * time.Millisecond})
+	want := "graftd cannot be reached, for there is no " + graftd.Socket + ": systemctl start graftd"
+	if found := failure(t, err); found.Message != want || !found.Passing {
+		t.Errorf("got %+v, want %q", found, want)
+	}
+	restarted := make(chan struct{})
+	go func() {
+		time.Sleep(500 * time.Millisecond)
+		graftd.Up()
+		close(restarted)
+	}()
+	dial(t, graftd, 20*time.Second)
+	<-restarted
 }
 
 func TestASlowServerIsNotWaitedForForEver(t *testing.T) {

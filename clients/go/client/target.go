@@ -113,8 +113,9 @@ func (t target) probe(ctx context.Context) *Error {
 		failure.Passing = false
 		failure.Message = forbidden(t.address)
 	case errors.Is(err, fs.ErrNotExist):
-		// The sockets are there while graftd is restarted.
-		failure.Passing = false
+		// The sockets are there while graftd is restarted; an upgrade that restarts them too leaves their folder.
+		_, gone := os.Stat(filepath.Dir(t.address))
+		failure.Passing = gone == nil
 		failure.Message = "graftd cannot be reached, for there is no " + t.address + ": systemctl start graftd"
 	case number == syscall.ECONNREFUSED:
 		failure.Message = "graftd is not running, nobody listens at " + t.address + ": systemctl start graftd"
