@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from pathlib import Path
 from containers import bundle
 from containers.annotations import grafted
 from containers.network import Peer
+from service.place import eventually, run
 
 _CONTAINERS = int(os.environ.get("GRAFT_CHURN", "20"))
 _AT_ONCE = 4
@@ -35,35 +37,49 @@ class _Life:
 
     def live(self, root: Path, port: int, peer: Peer) -> None:
         bundle.write(self._bundle, root, grafted(port))
-        if self._create() and self._chance.random() < 0.7:
-            self._run("start", self._name)
-            time.sleep(self._chance.uniform(0, 0.5))
-            self.served = peer.answered(port)
-        if self._chance.random() < 0.5:
-            self._run("kill", self._name, "KILL")
-        self._run("delete", "--force", self._name)
+        try:
+            if self._created() and self._chance.random() < 0.7:
+                assert self._run("start", self._name) == 0, self.said
+                time.sleep(self._chance.uniform(0, 0.5))
+                self.served = peer.answered(port)
+                if not self.served and self._chance.random() < 0.5:
+                    peer.await_answer(port)
+                    self.served = True
+            if self._chance.random() < 0.5:
+                self._run("kill", self._name, "KILL")
+        finally:
+            self._run("delete", "--force", self._name)
 
-    def _create(self) -> bool:
-        """Create it, unless crun is killed while it does so: in a third of the lives."""
+    def _created(self) -> bool:
+        """Create it, unless crun is killed while it does so: in a third of the lives.
+
+        Otherwise only the hook may keep crun from it, and says why.
+        """
         crun = self._begin("create", "--bundle", str(self._bundle), self._name)
         if self._chance.random() < 0.33:
             time.sleep(self._chance.uniform(0, 1.0))
             crun.kill()
-        return self._end(crun)
+        status = self._end(crun)
+        if status not in {0, -signal.SIGKILL}:
+            eventually(self._was_refused, f"{self._name}: crun ended with {status}, {self.said}, and the hook says why")
+        return status == 0
 
-    def _run(self, *words: str) -> None:
-        """Whether there is such a container by now is chance."""
-        self._end(self._begin(*words))
+    def _was_refused(self) -> bool:
+        told = run("journalctl", "--quiet", "--output=cat", "--boot", "--identifier=graft-oci-hook")
+        return f"container {self._name}: " in told
+
+    def _run(self, *words: str) -> int:
+        return self._end(self._begin(*words))
 
     def _begin(self, *words: str) -> subprocess.Popen[str]:
         # What it says goes to a file: the container that it starts would hold a pipe.
         with (self._bundle / "said").open("a") as said:
             return subprocess.Popen(bundle.crun(*words), stdin=subprocess.DEVNULL, stdout=said, stderr=said, text=True)
 
-    def _end(self, crun: subprocess.Popen[str]) -> bool:
-        done = crun.wait() == 0
+    def _end(self, crun: subprocess.Popen[str]) -> int:
+        status = crun.wait()
         self.said = (self._bundle / "said").read_text().splitlines()
-        return done
+        return status
 
 
 def test_containers_started_and_killed_at_random_leave_nothing(tmp_path: Path, peer: Peer) -> None:
