@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +13,7 @@ from containers.annotations import POLICY
 from containers.left import assert_nothing_is_left
 from containers.loaded import Images
 from containers.network import Peer
+from service.patience import fail_skipped, patience
 from service.units import SERVICE, SOCKETS, UNITS, journal, state, systemctl
 
 _PATIENCE = 600
@@ -70,23 +69,11 @@ def _nothing_stays_behind() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _patience(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that hangs fails. A file of long tests says PATIENCE, in seconds."""
-    seconds = getattr(request.module, "PATIENCE", _PATIENCE)
-
-    def give_up(*_: Any) -> None:
-        raise TimeoutError(f"the test did not end within {seconds} s\n{journal()}")
-
-    signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
-    yield
-    signal.alarm(0)
+    with patience(request.module, _PATIENCE):
+        yield
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """A skip is a failure."""
     outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.skipped and not hasattr(report, "wasxfail"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped: {report.longrepr}"
+    fail_skipped(outcome.get_result())  # type: ignore[attr-defined]

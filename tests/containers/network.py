@@ -9,7 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from netns import Namespace
-from service.place import eventually, run
+from service.place import add_peer, eventually, run
 
 HOST, PEER, UPSTREAM_PORT = "10.9.0.1", "10.9.0.2", 8000
 UPSTREAM = f"{PEER}:{UPSTREAM_PORT}"
@@ -32,12 +32,7 @@ class Peer:
     """The other end of the host's link, and a server on it."""
 
     def __init__(self) -> None:
-        run("ip", "netns", "add", "peer")
-        run("ip", "link", "add", "to-peer", "type", "veth", "peer", "name", "to-host", "netns", "peer")
-        run("ip", "address", "add", f"{HOST}/24", "dev", "to-peer")
-        run("ip", "link", "set", "to-peer", "up")
-        run("ip", "-n", "peer", "address", "add", f"{PEER}/24", "dev", "to-host")
-        run("ip", "-n", "peer", "link", "set", "to-host", "up")
+        add_peer(HOST, PEER)
         self._namespace = Namespace(os.open("/run/netns/peer", os.O_RDONLY | os.O_CLOEXEC))
         with self._namespace:
             self._server = ThreadingHTTPServer((PEER, UPSTREAM_PORT), _WhoAsks)

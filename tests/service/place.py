@@ -89,6 +89,16 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) ->
         time.sleep(0.1)
 
 
+def add_peer(host: str, peer: str) -> None:
+    """Make the namespace `peer`, which the host reaches by a veth, and these addresses of its ends."""
+    run("ip", "netns", "add", "peer")
+    run("ip", "link", "add", "to-peer", "type", "veth", "peer", "name", "to-host", "netns", "peer")
+    run("ip", "address", "add", f"{host}/24", "dev", "to-peer")
+    run("ip", "link", "set", "to-peer", "up")
+    run("ip", "-n", "peer", "address", "add", f"{peer}/24", "dev", "to-host")
+    run("ip", "-n", "peer", "link", "set", "to-host", "up")
+
+
 class Place:
     """The namespace `web`, which has lo alone, and `peer`, which the host reaches by a veth."""
 
@@ -96,12 +106,7 @@ class Place:
         self._programs: list[subprocess.Popen[bytes]] = []
         run("ip", "netns", "add", "web")
         run("ip", "-n", "web", "link", "set", "lo", "up")
-        run("ip", "netns", "add", "peer")
-        run("ip", "link", "add", "to-peer", "type", "veth", "peer", "name", "to-host", "netns", "peer")
-        run("ip", "address", "add", f"{HOST}/24", "dev", "to-peer")
-        run("ip", "link", "set", "to-peer", "up")
-        run("ip", "-n", "peer", "address", "add", f"{PEER}/24", "dev", "to-host")
-        run("ip", "-n", "peer", "link", "set", "to-host", "up")
+        add_peer(HOST, PEER)
 
     def start(self, namespace: str, *words: object, output: int | None = None) -> subprocess.Popen[bytes]:
         command = ["ip", "netns", "exec", namespace, *map(str, words)]
