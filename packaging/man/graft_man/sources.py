@@ -99,6 +99,7 @@ def graft() -> Usage:
 GRAFT_TRANSPARENT_FLAGS = (
     Flag(("--json",), "", "the status as an object"),
     Flag(("-h", "--help"), "", "print help and exit"),
+    Flag(("-V", "--version"), "", "print the version and exit"),
 )
 
 

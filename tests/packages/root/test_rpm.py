@@ -128,6 +128,7 @@ def test_nothing_but_programs_can_be_executed() -> None:
     [
         ("/usr/libexec/cni/graft-cni", "CNI plugin graft-cni {}"),
         ("/usr/libexec/graft/graft-oci-hook", "graft-oci-hook {}"),
+        ("/usr/sbin/graft-transparent", "graft-transparent {}"),
     ],
 )
 def test_programs_in_go_are_of_the_packages_version(program: str, words: str) -> None:

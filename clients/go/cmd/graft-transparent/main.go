@@ -14,7 +14,7 @@ import (
 	"graftd/clients/go/internal/transparent"
 )
 
-const usage = `usage: graft-transparent load | unload | status [--json]
+const usage = `usage: graft-transparent load | unload | status [--json] | --version
 
   load     put the BPF program in place, or a newer one in its place
   unload   remove it, with its map of namespaces
@@ -23,6 +23,9 @@ const usage = `usage: graft-transparent load | unload | status [--json]
 Exit status: 0 done, for status: it serves; 1 it failed; 2 wrong usage;
 3 (status) not loaded; 4 this kernel cannot.
 `
+
+// The version, which the build sets.
+var version = "0"
 
 const (
 	done         = 0
@@ -40,6 +43,9 @@ func run(words []string, out, complaints io.Writer) int {
 	switch {
 	case is(words, "--help"), is(words, "-h"):
 		fmt.Fprint(out, usage)
+		return done
+	case is(words, "--version"), is(words, "-V"):
+		fmt.Fprintf(out, "graft-transparent %s\n", version)
 		return done
 	case is(words, "load"):
 		return load(complaints)
