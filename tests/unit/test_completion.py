@@ -118,7 +118,7 @@ def test_graft(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_graft_transparent(ask: Ask) -> None:
-    assert ask("graft-transparent ") - {"--json", "-h", "--help"} == {"load", "unload", "status"}
+    assert ask("graft-transparent ") - {"--json", "-h", "--help", "-V", "--version"} == {"load", "unload", "status"}
     assert ask("graft-transparent un") == {"unload"}
     assert ask("graft-transparent status --j") == {"--json"}
 
