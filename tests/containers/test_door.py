@@ -34,6 +34,7 @@ def test_two_containers_talk_through_their_endpoints(loaded: Images, peer: Peer)
         podman.start("runc", "other", other, *options(grafted(8082)))
         for port in (8081, 8082):
             peer.await_answer(port)
+        for port in (8081, 8082):
             assert peer.ask(port, "/fetch") == HOST
     finally:
         podman.remove("one", "other")

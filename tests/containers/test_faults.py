@@ -57,12 +57,12 @@ def _refused(runtime: str, program: Program, asked: Sequence[str]) -> str:
     return run("journalctl", "--quiet", "--output=cat", "--identifier=graft-oci-hook", f"--since=@{before}")
 
 
-def test_what_no_policy_allows_is_refused(program: Program) -> None:
+@pytest.mark.parametrize(("endpoint", "at_fault"), [(f"{PEER}:8080", PEER), (f"{HOST}:80", "port 80")])
+def test_what_no_policy_allows_is_refused(program: Program, endpoint: str, at_fault: str) -> None:
     """An image may have brought the annotations along."""
-    for wish, at_fault in ({"endpoint.ep-http": f"{PEER}:8080"}, PEER), ({"endpoint.ep-http": f"{HOST}:80"}, "port 80"):
-        said = _refused("runc", program, options(grafted(8080, **wish)))
-        assert "policy 'containers' does not allow" in said
-        assert at_fault in said
+    said = _refused("runc", program, options(grafted(8080, **{"endpoint.ep-http": endpoint})))
+    assert "policy 'containers' does not allow" in said
+    assert at_fault in said
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
