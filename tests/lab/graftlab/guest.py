@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from .process import DIE_WITH_PARENT
 from .qemu import Machine, arguments
 
-# Emulated boots take 4 to 6 seconds on an idle machine, many times that on a busy one.
-BOOT_SECONDS = 240.0
+# Emulated boots take 4 to 6 seconds on an idle machine, a minute with systemd on the debug kernel, and many times that
+# on a busy one.
+BOOT_SECONDS = 600.0
 # After the command the debug kernel is scanned for leaks: half a minute, and many times that on a busy machine.
 TIDY_SECONDS = 600.0
 _SYSRQ_GRACE_SECONDS = 3.0
