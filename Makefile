@@ -58,7 +58,8 @@ bench-service: prepare ## graftd alone, the kernel played: times and memory besi
 
 .PHONY: soak
 soak: ## the long forms of the stress, crash and reset tests
-	@$(driver) matrix soak-integration soak-service soak-resets packages soak-packages soak-6.12 soak-debug
+	@$(driver) matrix soak-integration soak-service soak-resets soak-containers packages soak-packages soak-6.12 \
+		soak-debug
 
 .PHONY: packages
 packages: ## build/packages/*.deb and *.rpm; FORMAT=deb or rpm for one kind
