@@ -43,7 +43,7 @@ def build(folder: Path) -> Tools:
 
 
 class Container:
-    """A network namespace with a process in it; the played kernel knows it by its path."""
+    """A network namespace with a process in it; the played kernel knows it by its process, as graftd does."""
 
     def __init__(self, bed: Bed) -> None:
         self._bed = bed
@@ -52,7 +52,8 @@ class Container:
         self.id = f"c{self._process.pid}"
         own = Path("/proc/self/ns/net").readlink()
         eventually(lambda: Path(self.path).readlink() != own)
-        bed.kernel.add_namespace(self.path)
+        self.place = str(self._process.pid)
+        bed.kernel.add_namespace(self.place)
 
     def run(self, *command: str) -> str:
         done = subprocess.run(["nsenter", f"--net={self.path}", *command], check=True, capture_output=True, text=True)
@@ -65,7 +66,7 @@ class Container:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-            self._bed.kernel.remove_namespace(self.path)
+            self._bed.kernel.remove_namespace(self.place)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def test_alone_a_container_gets_its_table_and_lo(tools: Tools, bed: Bed) -> None
         assert namespace.state == namespace_pb2.NAMESPACE_STATE_PRESENT
         assert namespace.sync.state == common_pb2.SYNC_STATE_IN_SYNC
         assert dict(namespace.annotations) == {"graft.container": one.id, "graft.pod": "shop/web-0"}
-        assert bed.of_kernel(one.path) == {"http"}
+        assert bed.of_kernel(one.place) == {"http"}
         args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0"
         plugin.good("CHECK", one, args=args, prevResult=result)
         one.run("ip", "link", "set", "lo", "down")
@@ -65,7 +65,7 @@ def test_alone_a_container_gets_its_table_and_lo(tools: Tools, bed: Bed) -> None
         for _ in range(2):
             plugin.good("DEL", one, prevResult=result)
             assert registered(bed) == []
-            assert bed.of_kernel(one.path) == set()
+            assert bed.of_kernel(one.place) == set()
         status, error, _ = plugin.call("CHECK", one, prevResult=result)
         assert (status, error["code"]) == (1, 100)
         assert "NAMESPACE_NOT_FOUND" in error["details"]
@@ -80,7 +80,7 @@ def test_behind_another_plugin_its_result_is_passed_on(tools: Tools, bed: Bed) -
         assert [link["name"] for link in result["interfaces"]] == ["eth0"]
         assert result["ips"] == _CHAINED["ips"]
         assert "LOOPBACK" not in one.links()
-        assert bed.of_kernel(one.path) == {"port-80-tcp-ipv4", "port-80-tcp-ipv6"}
+        assert bed.of_kernel(one.place) == {"port-80-tcp-ipv4", "port-80-tcp-ipv6"}
         plugin.good("CHECK", one, prevResult=result, runtimeConfig=runtime)
         status, error, _ = plugin.call("ADD", two, prevResult=_CHAINED, runtimeConfig=runtime)
         assert (status, error["code"]) == (1, 100)
@@ -118,7 +118,7 @@ def test_a_second_network_does_not_take_the_first_ones_table(tools: Tools, bed: 
         assert (status, error["code"]) == (1, 100)
         assert error["msg"].startswith("the container's network namespace has a table already, that of namespaces/cni-")
         second.good("DEL", one)
-        assert bed.of_kernel(one.path) == {"http"}
+        assert bed.of_kernel(one.place) == {"http"}
         first.good("DEL", one)
 
 
@@ -201,7 +201,7 @@ def test_cnitool(tools: Tools, bed: Bed, tmp_path: Path) -> None:
     with container(bed) as one:
         run("status")
         assert json.loads(run("add"))["interfaces"][0]["name"] == "lo"
-        assert bed.of_kernel(one.path) == {"http", "out", "port-81-tcp-ipv4", "port-81-tcp-ipv6"}
+        assert bed.of_kernel(one.place) == {"http", "out", "port-81-tcp-ipv4", "port-81-tcp-ipv6"}
         run("check")
         run("del")
         assert registered(bed) == []
@@ -219,5 +219,5 @@ def test_the_guides_configurations_are_right(tools: Tools, bed: Bed, guide: str)
     plugin = Plugin(tools, bed, configuration)
     with container(bed) as one:
         plugin.good("ADD", one, cniVersion=network["cniVersion"])
-        assert bed.of_kernel(one.path) == {"out"}
+        assert bed.of_kernel(one.place) == {"out"}
         plugin.good("DEL", one)
