@@ -540,7 +540,7 @@ def test_what_it_says_without_them(door: None) -> None:
 
 @pytest.mark.parametrize("words", [[], ["start"], ["load", "now"], ["status", "--yaml"], ["status", "--json", "x"]])
 def test_wrong_usage(words: list[str]) -> None:
-    assert loader(*words, due=WRONG_USAGE).startswith("usage: graft-transparent load | unload | status [--json] | --version\n")
+    assert loader(*words, due=WRONG_USAGE).startswith("usage: graft-transparent load | unload | status")
 
 
 def test_help() -> None:
