@@ -23,13 +23,14 @@ from graftd.api.acceptor import Limits as ConnectionLimits
 from graftd.api.access import Access
 from graftd.api.call import Core
 from graftd.api.convert.socket import event_message
-from graftd.api.gate import Gate, Outcome
+from graftd.api.gate import Gate
 from graftd.api.hub import Hub
 from graftd.api.node import remove_leftovers
 from graftd.api.pages import Pages
-from graftd.api.peer import Peer, Peers, SocketName
+from graftd.api.peer import Peers, SocketName
 from graftd.api.server import Limits as ServerLimits
 from graftd.api.server import Server
+from graftd.calls import CallRecords
 from graftd.config import Config, ConfigError, HostPort, TlsSection
 from graftd.errors import GraftError
 from graftd.kernel import Finder, FinderRoots, KernelAdapter, Listener, TransparentMap, Watcher
@@ -47,8 +48,7 @@ from graftd.model import (
 from graftd.ports import Finder as FinderPort
 from graftd.ports import Kernel
 from graftd.ports import TransparentMap as TransparentMapPort
-from graftd.reconcile import Engine, EngineThread, NodeEvent, NodeEventKind
-from graftd.refusals import Refusals
+from graftd.reconcile import Engine, EngineThread, NodeEvent, NodeEventKind, Pulse
 from graftd.store import ALL, Limits, Store
 from graftd.systemd import Notifier, SystemdError, listen_sockets
 
@@ -56,9 +56,6 @@ _GRACE_SECONDS = 5.0
 _TLS_SECONDS = 5.0  # between attempts to listen for TLS
 _TLS_FIRST_SECONDS = 2.0  # that the start waits for the first one at most
 _MODULE_SECONDS = 2.0  # between looks at whether the module is there, while something is wrong
-_CALL_SECONDS = 1800.0  # of the engine, at most
-_WORKING_SHARE = 0.01  # of a processor
-_LEFT_OUT_SECONDS = 60.0  # between two records of refusals that have none of their own
 _WHOLE_EVERY = 10  # periodic passes; the others read the tables whose generation has moved
 _SOCKET_MODES = {SocketName.ADMIN: 0o600, SocketName.READ_WRITE: 0o660, SocketName.READ_ONLY: 0o666}
 _WARNINGS = (
@@ -102,30 +99,6 @@ class PartFailedError(GraftError):
     """A part of graftd failed for a reason that nobody foresaw: another start may mend it."""
 
 
-class Pulse:
-    """Whether the engine's thread works, while something waits for it.
-
-    Calls end, or the one that is under way uses the processor, which a restore of a large store may do for minutes. Who
-    waits for the kernel or the disk uses none; and half an hour of one call is too much.
-    """
-
-    def __init__(self, thread: EngineThread, clock: Callable[[], float]) -> None:
-        self._thread = thread
-        self._clock = clock
-        self._ended, self._worked = thread.ended, thread.worked
-        self._seen = self._begun = clock()
-
-    def beats(self) -> bool:
-        """Since this was last asked."""
-        now, ended, worked = self._clock(), self._thread.ended, self._thread.worked
-        if ended != self._ended:
-            self._begun = now
-        share = (worked - self._worked) / max(now - self._seen, 1e-3)
-        works = ended != self._ended or (share > _WORKING_SHARE and now - self._begun < _CALL_SECONDS)
-        self._ended, self._worked, self._seen = ended, worked, now
-        return works
-
-
 class App:
     """graftd, from its start to its end. Made and used in the event loop."""
 
@@ -143,8 +116,6 @@ class App:
         self._thread = EngineThread()
         self._notifier = Notifier.from_environment()
         self._metrics = metrics.Metrics()
-        self._refusals = Refusals()
-        self._left_out: asyncio.TimerHandle | None = None  # when it is told how many had no record
         self._serving = False
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -183,7 +154,6 @@ class App:
                 self._tell(self._notifier.stopping)
         finally:
             self._thread.shutdown()
-            self._tell_left_out()
         if self._failure is not None:
             raise PartFailedError("a part of it failed: see the record before, and report it") from self._failure
 
@@ -203,6 +173,8 @@ class App:
         self._engine = engine = await self._thread.run(self._open_engine, machine)
         stack.push_async_callback(self._thread.run, engine.close)
         access = Access(self._config.access, host_cookie=engine.own.cookie, registered=self._registered)
+        told = CallRecords(self._records, self._metrics, access.identity, self._loop)
+        stack.callback(told.tell_left_out)
         key = await self._thread.run(engine.read, lambda view: view.secret)
         self._core = Core(engine, self._thread, access, Pages(key))
         limits = self._config.server
@@ -210,7 +182,7 @@ class App:
             self._core,
             self._hub,
             self._peers,
-            self,
+            told,
             limits=ServerLimits(limits.max_pending_requests, limits.max_message_bytes),
             version=__version__,
         )
@@ -231,7 +203,7 @@ class App:
             self._peers,
             tls_backend=private_tls,
             limits=_connections(self._config),
-            refused=self._refused,
+            refused=told.refused,
             known=access.knows,
         )
         self._acceptor = acceptor
@@ -538,47 +510,6 @@ class App:
         write = self._log.warning if event.kind in _WARNINGS else self._log.info
         write(event.detail, event_kind=event.kind.name, namespace=event.namespace)
 
-    def _refused(self, peer: Peer | None, sentence: str) -> None:
-        if self._has_record(peer):
-            self._log.warning("a connection was closed", detail=sentence, caller=peer.caller if peer else "")
-
-    def _has_record(self, peer: Peer | None) -> bool:
-        """Whether a refusal gets a record of its own."""
-        if self._refusals.admit("somebody unknown" if peer is None else self._core.access.identity(peer)):
-            return True
-        self._metrics.refusals_left_out.add()
-        if self._left_out is None:
-            self._left_out = self._loop.call_later(_LEFT_OUT_SECONDS, self._tell_left_out)
-        return False
-
-    def _tell_left_out(self) -> None:
-        if self._left_out is not None:
-            self._left_out.cancel()
-            self._left_out = None
-            self._records.audit_left_out(self._refusals.take_left_out())
-
-    def ended(self, outcome: Outcome) -> None:
-        """As Witness of the gate."""
-        self._metrics.rpc_ended(outcome.method, outcome.code, outcome.seconds)
-        if outcome.error is not None:
-            self._log.error(outcome.message, method=outcome.method, exc_info=outcome.error)
-        denied = outcome.code in ("PERMISSION_DENIED", "UNAUTHENTICATED")
-        if not (outcome.changes or denied):
-            return
-        # What who may make a change asked for always has a record, unless that very thing was denied.
-        if (denied or not outcome.admitted) and not self._has_record(outcome.peer):
-            return
-        peer = outcome.peer
-        self._records.audit(
-            who=_who(peer),
-            where=peer.socket_name if peer is not None else "an unknown socket",
-            method=outcome.method,
-            resource=outcome.resource,
-            outcome=(log.Outcome.DONE if not outcome.reason else log.Outcome.REFUSED if denied else log.Outcome.FAILED),
-            detail=outcome.message,
-            reason=outcome.reason,
-        )
-
     def _render_metrics(self) -> str:
         figures = self._metrics
         present = self._engine.present()
@@ -604,14 +535,6 @@ def _generation_of(
     if isinstance(notice, (EndpointNotice, EndpointGoneNotice)):
         return notice.netns_cookie, notice.generation
     return notice.table.netns_cookie, notice.table.generation
-
-
-def _who(peer: Peer | None) -> dict[str, object]:
-    if peer is None:
-        return {}
-    if peer.uid is None:
-        return {"certificate": " ".join(peer.certificate_names), "address": peer.address, "port": peer.port}
-    return {"uid": peer.uid, "pid": peer.pid, "netns": peer.netns_cookie}
 
 
 def _add_tls(server: grpc.aio.Server, address: str, tls: TlsSection) -> None:

@@ -15,7 +15,7 @@ from graftd.reconcile._status import (
     TransparentState,
     TransparentStatus,
 )
-from graftd.reconcile._thread import EngineThread
+from graftd.reconcile._thread import EngineThread, Pulse
 from graftd.reconcile.engine import Engine
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ModuleState",
     "NodeEvent",
     "NodeEventKind",
+    "Pulse",
     "ReconcileStatus",
     "Report",
     "Resource",

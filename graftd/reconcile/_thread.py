@@ -12,6 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+_CALL_SECONDS = 1800.0  # at most
+_WORKING_SHARE = 0.01  # of a processor
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -75,3 +78,27 @@ class EngineThread(ThreadPoolExecutor):
 
     def _count(self, future: Future[Any]) -> None:
         self.ended += not future.cancelled()
+
+
+class Pulse:
+    """Whether the engine's thread works, while something waits for it.
+
+    Calls end, or the one that is under way uses the processor, which a restore of a large store may do for minutes. Who
+    waits for the kernel or the disk uses none; and half an hour of one call is too much.
+    """
+
+    def __init__(self, thread: EngineThread, clock: Callable[[], float]) -> None:
+        self._thread = thread
+        self._clock = clock
+        self._ended, self._worked = thread.ended, thread.worked
+        self._seen = self._begun = clock()
+
+    def beats(self) -> bool:
+        """Since this was last asked."""
+        now, ended, worked = self._clock(), self._thread.ended, self._thread.worked
+        if ended != self._ended:
+            self._begun = now
+        share = (worked - self._worked) / max(now - self._seen, 1e-3)
+        works = ended != self._ended or (share > _WORKING_SHARE and now - self._begun < _CALL_SECONDS)
+        self._ended, self._worked, self._seen = ended, worked, now
+        return works

@@ -22,11 +22,11 @@ from graftd.__main__ import _serve
 from graftd.access import UnknownSubjectError
 from graftd.api import listen
 from graftd.api.listen import ListenError
-from graftd.app import App, PartFailedError, Pulse
+from graftd.app import App, PartFailedError
 from graftd.config import Config, ConfigError, HostPort
 from graftd.errors import GraftError, StoreDamagedError
 from graftd.metrics import MetricsError
-from graftd.reconcile import EngineThread
+from graftd.reconcile import EngineThread, Pulse
 
 
 def test_a_part_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
