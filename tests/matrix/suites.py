@@ -259,9 +259,7 @@ SUITES = {
         Suite("check", "formatters, linters, types", host_command(sys.executable, "-m", "check")),
         Suite("unit", "what needs no kernel module", unit_tests),
         Suite("packages", "the deb packages on a machine of Debian 13, all they go through",
-              packages(Guest(timeout=3000.0), *_ALL_OF_PACKAGES, older=True),
-              # Its upgrade under traffic fails since graft-transparent is a package, and nobody knows why yet.
-              part_of_all=False),
+              packages(Guest(timeout=3000.0), *_ALL_OF_PACKAGES, older=True)),
         Suite("guest-debug", "kernel 6.12 with KASAN, lockdep and leak detection",
               guest_tests(Guest(kernel="debug", timeout=3600.0), _FEWER_RACES, _OF_USERLAND)),
         Suite("integration", "graftd as a process, the kernel played", integration_tests),
