@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pinned BPF maps of the type hash, by bpf(2): include/uapi/linux/bpf.h. glibc has no function for it.
+"""Pinned BPF maps, by bpf(2): include/uapi/linux/bpf.h. glibc has no function for it.
 
-Neither opening a pin nor access to a map's elements takes a capability from Linux 5.19 on (commit c8644cd0efe7): the
-pin's owner and mode decide.
+Neither opening a pin nor access to a map's elements or memory takes a capability from Linux 5.19 on (commit
+c8644cd0efe7): the pin's owner and mode decide.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import mmap
 import os
 import struct
 from types import TracebackType
@@ -19,7 +20,7 @@ _NUMBERS = {"x86_64": 321, "i386": 357, "i686": 357, "ppc64le": 361, "s390x": 35
 _GENERIC_NUMBER = 280
 
 _UPDATE, _DELETE, _OPEN, _INFO, _LOOKUP_BATCH = 2, 3, 7, 15, 24
-_TYPE_HASH = 1
+_TYPE_HASH, _TYPE_ARRAY = 1, 2
 _OPEN_ATTRIBUTES = struct.Struct("=QII")  # path, fd, flags
 _ELEMENT_ATTRIBUTES = struct.Struct("=I4xQQQ")  # fd, key, value, flags
 _BATCH_ATTRIBUTES = struct.Struct("=QQQQIIQQ")  # where to begin, where it ended, keys, values, count, fd, flags, flags
@@ -37,13 +38,7 @@ class PinnedMap:
 
     def __init__(self, path: str) -> None:
         """Raises FileNotFoundError where nothing is pinned, OSError with EMEDIUMTYPE for what is no such map."""
-        name = ctypes.create_string_buffer(os.fsencode(path))
-        self._fd = _bpf(_OPEN, _OPEN_ATTRIBUTES.pack(ctypes.addressof(name), 0, 0))
-        try:
-            self.id, self.max_entries = self._identify()
-        except BaseException:
-            self.close()
-            raise
+        self._fd, self.id, self.max_entries = _opened(path, _TYPE_HASH, 8, 1)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -81,13 +76,33 @@ class PinnedMap:
         places = (0 if one is None else ctypes.addressof(one) for one in (key, value))
         _bpf(command, _ELEMENT_ATTRIBUTES.pack(self._fd, *places, 0))
 
-    def _identify(self) -> tuple[int, int]:
+
+def map_memory(path: str, size: int) -> mmap.mmap:
+    """The memory of an array of one value of so many bytes that is pinned: what is written there, programs read.
+
+    Raises FileNotFoundError where nothing is pinned, OSError with EMEDIUMTYPE for what is no such array.
+    """
+    fd, *_ = _opened(path, _TYPE_ARRAY, 4, size)
+    try:
+        return mmap.mmap(fd, size)
+    finally:
+        os.close(fd)
+
+
+def _opened(path: str, kind: int, key_size: int, value_size: int) -> tuple[int, int, int]:
+    """The map that is pinned there, which is to be of this shape: its descriptor, id and size in elements."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    fd = _bpf(_OPEN, _OPEN_ATTRIBUTES.pack(ctypes.addressof(name), 0, 0))
+    try:
         info = ctypes.create_string_buffer(_MAP_INFO.size)
-        _bpf(_INFO, _INFO_ATTRIBUTES.pack(self._fd, len(info), ctypes.addressof(info)))
-        kind, number, key_size, value_size, max_entries = _MAP_INFO.unpack(info.raw)
-        if (kind, key_size, value_size) != (_TYPE_HASH, 8, 1):
+        _bpf(_INFO, _INFO_ATTRIBUTES.pack(fd, len(info), ctypes.addressof(info)))
+        found_kind, number, *sizes, max_entries = _MAP_INFO.unpack(info.raw)
+        if (found_kind, *sizes) != (kind, key_size, value_size):
             raise OSError(errno.EMEDIUMTYPE, os.strerror(errno.EMEDIUMTYPE))
-        return number, max_entries
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, number, max_entries
 
 
 def _bpf(command: int, attributes: bytes) -> int:

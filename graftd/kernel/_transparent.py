@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from graftd.errors import KernelError
-from graftd.kernel._bpf import PinnedMap
+from graftd.kernel._bpf import PinnedMap, map_memory
 
 # The function that the program attaches to, net/socket.c, as the kernel's type information names it. Its place among
 # those that may be attached to so comes with MPTCP: net/mptcp/bpf.c.
 _FUNCTION = b"\0update_socket_protocol\0"
 _DOOR = "graft-transparent"
+# HASH() of kmod/bpf/transparent.bpf.c.
+_HASH_BITS = 16
+_HASH_MULTIPLIER = 0x9E3779B97F4A7C15
 
 
 class TransparentMap:
@@ -28,9 +31,10 @@ class TransparentMap:
         types: Path = Path("/sys/kernel/btf/vmlinux"),
         mptcp: Path = Path("/proc/sys/net/mptcp"),
     ) -> None:
-        """pin: the map's; the program's link is beside it. types: the kernel's BTF. mptcp: a folder that there is where
-        the kernel has MPTCP."""
+        """pin: the map's; its hints and the program's link are beside it. types: the kernel's BTF. mptcp: a folder that
+        there is where the kernel has MPTCP."""
         self._pin = pin
+        self._hints = pin.with_name("hints")
         self._link = pin.with_name("link")
         self._types = types
         self._mptcp = mptcp
@@ -57,15 +61,21 @@ class TransparentMap:
         known, self._known = self._known, None
         try:
             self._pin.lstat()  # for bpf(2) may not be permitted, and need not be where there is nothing
-            with PinnedMap(str(self._pin)) as found:
+            # In this order: a loader pins the hints first, so they are this map's or a newer one's.
+            with PinnedMap(str(self._pin)) as found, map_memory(str(self._hints), 1 << _HASH_BITS) as hints:
                 keys = known[1] if known is not None and known[0] == found.id and not whole else found.keys()
                 self._known = found.id, keys
+                due = bytearray(len(hints))
+                # Who is in the map is always hinted at.
+                for cookie in cookies:
+                    due[_hash(cookie)] = hints[_hash(cookie)] = 1
                 for cookie in sorted(keys - cookies):
                     found.drop(cookie)
                     keys.discard(cookie)
                 for cookie in sorted(cookies - keys):
                     found.put(cookie)
                     keys.add(cookie)
+                hints[:] = bytes(due)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -87,9 +97,13 @@ class TransparentMap:
                     "graftd's user"
                 )
             case errno.EMEDIUMTYPE:
-                sentence = f"{self._pin} is not the BPF door's map: remove it, and restart {_DOOR}"
+                sentence = f"{self._pin}, or hints beside it, is not the BPF door's map: remove it, and restart {_DOOR}"
             case errno.E2BIG:
                 sentence = f"the BPF door's map {self._pin} is full: it cannot hold more namespaces"
             case _:
                 sentence = f"the BPF door's map {self._pin} cannot be written: {error.strerror}"
         raise KernelError(number, sentence) from error
+
+
+def _hash(cookie: int) -> int:
+    return (cookie * _HASH_MULTIPLIER % (1 << 64)) >> (64 - _HASH_BITS)

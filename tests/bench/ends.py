@@ -20,6 +20,7 @@ _NO_DOOR = 0
 _AF_GRAFT = 1
 _IPPROTO_GRAFT = 2
 _BOUND = 3
+_BPF_DOOR = 4
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,19 @@ class End:
 _PEER = End(testbed.PEER, _NO_DOOR, testbed.PEER_ADDRESS, 7900)
 _PEER6 = End(testbed.PEER, _NO_DOOR, testbed.PEER_ADDRESS6, 7900)
 _HOST = End(testbed.HOST, _NO_DOOR, testbed.HOST_ADDRESS, 7001)
+_NATIVE = End(testbed.CONTAINER_TOO, _NO_DOOR, "127.0.0.1", TOO_PORT)
 _GRAFT = End(testbed.CONTAINER, _IPPROTO_GRAFT, testbed.HOST_ADDRESS, GRAFT_PORT)
 
 # path -> the end under test, the end that it talks to
 PATHS = {
     plans.HOST: (_HOST, _PEER),
+    plans.HOST_BESIDE: (_HOST, _PEER),
+    plans.NATIVE: (_NATIVE, _PEER),
+    plans.NATIVE_BESIDE: (_NATIVE, _PEER),
     plans.HOST_BOUND: (End(testbed.HOST, _BOUND, testbed.HOST_ADDRESS, 7001), _PEER),
     plans.NAT: (End(testbed.BRIDGED, _NO_DOOR, testbed.BRIDGED_ADDRESS, NAT_PORT, testbed.HOST_ADDRESS), _PEER),
     plans.GRAFT: (_GRAFT, _PEER),
+    plans.DOOR: (End(testbed.CONTAINER, _BPF_DOOR, testbed.HOST_ADDRESS, GRAFT_PORT), _PEER),
     plans.AF_GRAFT: (End(testbed.CONTAINER, _AF_GRAFT, testbed.HOST_ADDRESS, GRAFT_PORT), _PEER),
     plans.CROWDED: (End(CROWD, _IPPROTO_GRAFT, testbed.HOST_ADDRESS, CROWD_PORT), _PEER),
     plans.AF_CROWDED: (End(CROWD, _AF_GRAFT, testbed.HOST_ADDRESS, CROWD_PORT), _PEER),

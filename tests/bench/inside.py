@@ -22,10 +22,11 @@ from typing import IO
 from bench import ends, plans
 from bench.plans import PLANS, Comparison
 from driver import testbed
-from graftd.kernel import Client, netns
+from graftd.kernel import Client, TransparentMap, netns
 from graftd.model import Direction, Endpoint, EndpointType, PortRange, Rule, Verdict
 
 _PROGRAMS = Path("/usr/lib/graft/tests")
+_LOADER = "graft-transparent"
 
 
 def main() -> int:
@@ -56,8 +57,27 @@ def _measure(comparisons: Sequence[Comparison], forwarded: Sequence[int], report
         if paths.intersection(plans.CROWDS):
             _fill(testbed.CONTAINER, plans.FEW_ENDPOINTS)
             stack.enter_context(_crowd())
+        if paths.intersection(plans.LOADED):
+            stack.enter_context(_door())
         for comparison in comparisons:
             _compare(comparison, report)
+
+
+@contextmanager
+def _door() -> Iterator[None]:
+    """The BPF door, for the container."""
+    try:
+        _load()
+        cookie = netns.cookie_of(netns.open_selected(testbed.CONTAINER))
+        TransparentMap().equalize(frozenset({cookie}), whole=True)
+        yield
+    finally:
+        subprocess.run((_LOADER, "unload"), check=True)
+
+
+def _load() -> None:
+    """Put the BPF door's program in place, or back."""
+    subprocess.run((_LOADER, "load"), check=True)
 
 
 @contextmanager
@@ -100,10 +120,14 @@ def _fill(container: str, endpoints: int) -> None:
 
 def _compare(comparison: Comparison, report: IO[str]) -> None:
     words = [str(_PROGRAMS / "opcost"), "-r", str(comparison.rounds)]
+    if any(path in plans.LOADED for path in comparison.paths):
+        _load()
     for number, path in enumerate(comparison.paths):
         near, far = ends.PATHS[path]
         words += ["-e", near.words(f"near-{number}"), "-e", far.words(f"far-{number}")]
         words += ["-p", f"{number},near-{number},far-{number}"]
+        if path in plans.LOADED:
+            words += ["-t", str(number)]
     for operation in comparison.operations:
         words += ["-o", operation]
     report.write(json.dumps({"comparison": comparison.name, "command": shlex.join(words)}) + "\n")

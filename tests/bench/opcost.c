@@ -8,14 +8,15 @@
  * of them; compare the figures of one round.
  *
  *   opcost -e NAME,NETNS,DOOR,BIND,REACH,PORT[,SERVER,CLIENT] ... -p NAME,NEAR,FAR ...
- *          -o OPERATION ... [-r ROUNDS]
+ *          -o OPERATION ... [-r ROUNDS] [-t NAME ...]
  *
  * Each -e is an end of a path: the namespace in which its program runs (a name below /run/netns, or a
  * path), the door that the program takes (0: none; 3: none, but a client binds its address first, as
- * one of door 1 has to), the address that it binds, IPv4 or IPv6, the address at which the other end
+ * one of door 1 has to; 4: none, where the BPF door serves), the address that it binds, IPv4 or IPv6, the address at which the other end
  * reaches it, its port, and for door 1 the endpoints that a server and a client of it bind. Each -p is
- * a path: the end under test, and the one that it talks to. Prints one JSON object per batch:
- * instructions per operation.
+ * a path: the end under test, and the one that it talks to. Each -t is a path in whose batches the BPF
+ * door's program is at work: it is taken from its pin, which is gone then. Prints one JSON object per
+ * batch: instructions per operation.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,8 +33,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/bpf.h>
 #include <linux/graft.h>
 
 #define MAX_PATHS 8
@@ -41,6 +44,8 @@
 #define MAX_OPERATIONS 24
 #define LARGE 65536
 #define WARM_UP_SHARE 8 /* of a batch's steps */
+#define DOOR_LINK "/sys/fs/bpf/graft/link"
+#define SETTLING 500000 /* microseconds, until the kernel has freed what a program no longer needs */
 #define PATIENCE 300	/* seconds of the guest's, for a batch whose answer never comes */
 
 struct address {
@@ -70,6 +75,7 @@ struct path {
 	const char *name;
 	const struct end *near;
 	const struct end *far;
+	bool beside_program; /* the BPF door's program is at work */
 
 	/* During a batch: the process that answers, and the socket towards it. */
 	pid_t answerer;
@@ -96,6 +102,10 @@ static struct end ends[MAX_ENDS];
 static size_t end_count;
 static struct path paths[MAX_PATHS];
 static size_t path_count;
+
+/* The BPF door's program, and its link while it is at work. */
+static int program = -1;
+static int program_link = -1;
 
 static uint64_t now(void)
 {
@@ -131,6 +141,7 @@ static int open_socket(const struct end *end, int type)
 	switch (end->door) {
 	case 0:
 	case 3:
+	case 4:
 		fd = socket(end->family, type, 0);
 		break;
 	case 1:
@@ -390,6 +401,11 @@ static void set_up_program(const struct operation *operation, struct path *path)
 	enter(operation->answer ? client_of(operation, path)->netns : path->near->netns);
 }
 
+static void open_and_close(const struct operation *operation, struct path *path)
+{
+	close(open_socket(path->near, operation->type));
+}
+
 static void bind_and_close(const struct operation *operation, struct path *path)
 {
 	int fd = open_socket(path->near, operation->type);
@@ -419,6 +435,7 @@ static void connect_and_close(const struct operation *operation, struct path *pa
 
 #define STREAM_EXCHANGE SOCK_STREAM, .answer = answer_stream, .set_up = set_up_exchange, .step = exchange_stream
 #define DATAGRAM_EXCHANGE SOCK_DGRAM, .answer = answer_datagrams, .set_up = set_up_exchange, .step = exchange_datagrams
+#define OPEN .set_up = set_up_program, .step = open_and_close
 #define BIND .inwards = true, .set_up = set_up_program, .step = bind_and_close
 #define CONNECT .set_up = set_up_program, .step = connect_and_close
 
@@ -434,6 +451,8 @@ static const struct operation operations[] = {
 	{ "udp-send-to", 60, DATAGRAM_EXCHANGE, .forth = 1448, .back = 1, .burst = 32 },
 	{ "udp-receive", 60, DATAGRAM_EXCHANGE, .inwards = true, .forth = 1448, .back = 1, .burst = 32,
 	  .connects = true },
+	{ "tcp-socket", 4000, SOCK_STREAM, OPEN },
+	{ "udp-socket", 4000, SOCK_DGRAM, OPEN },
 	{ "tcp-bind", 200, SOCK_STREAM, BIND },
 	{ "udp-bind", 200, SOCK_DGRAM, BIND },
 	{ "tcp-listen", 200, SOCK_STREAM, BIND, .listens = true },
@@ -457,6 +476,51 @@ static void tear_down(struct path *path)
 	path->answerer = 0;
 }
 
+static int bpf(int command, union bpf_attr *attributes, const char *what)
+{
+	int got = syscall(SYS_bpf, command, attributes, sizeof(*attributes));
+
+	if (got < 0)
+		err(1, "the BPF door's program: %s", what);
+	return got;
+}
+
+/* From its link, which nobody else is to hold. */
+static void take_program(void)
+{
+	struct bpf_link_info info = { 0 };
+	int link;
+
+	if (program >= 0)
+		return;
+	link = bpf(BPF_OBJ_GET, &(union bpf_attr){ .pathname = (uintptr_t)DOOR_LINK }, DOOR_LINK);
+	bpf(BPF_OBJ_GET_INFO_BY_FD,
+	    &(union bpf_attr){ .info = { .bpf_fd = link, .info_len = sizeof(info), .info = (uintptr_t)&info } }, "info");
+	program = bpf(BPF_PROG_GET_FD_BY_ID, &(union bpf_attr){ .prog_id = info.prog_id }, "open");
+	if (unlink(DOOR_LINK) < 0)
+		err(1, "%s", DOOR_LINK);
+	close(link);
+}
+
+static void detach_program(void)
+{
+	close(program_link);
+	program_link = -1;
+}
+
+/* In either case it is attached first: what that leaves the kernel to do makes two percent of a batch. */
+static void attach_program(bool wanted)
+{
+	union bpf_attr attach = { .link_create = { .prog_fd = program, .attach_type = BPF_MODIFY_RETURN } };
+
+	if (program_link >= 0)
+		detach_program();
+	program_link = bpf(BPF_LINK_CREATE, &attach, "attach");
+	if (!wanted)
+		detach_program();
+	usleep(SETTLING);
+}
+
 static uint64_t run_batch(const struct operation *operation, struct path *path, unsigned int steps)
 {
 	uint64_t begun = now();
@@ -475,6 +539,8 @@ static uint64_t measure_path(const struct operation *operation, struct path *pat
 	uint64_t instructions;
 
 	alarm(PATIENCE);
+	if (program >= 0)
+		attach_program(path->beside_program);
 	operation->set_up(operation, path);
 	run_batch(operation, path, operation->steps / WARM_UP_SHARE);
 	instructions = run_batch(operation, path, operation->steps);
@@ -588,6 +654,14 @@ static void parse_path(char *text)
 	path->far = find_end(next_field(&text, "the other end"));
 }
 
+static struct path *find_path(const char *name)
+{
+	for (size_t i = 0; i < path_count; i++)
+		if (!strcmp(name, paths[i].name))
+			return &paths[i];
+	errx(1, "there is no path %s", name);
+}
+
 static const struct operation *find_operation(const char *name)
 {
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++)
@@ -603,13 +677,17 @@ int main(int argc, char **argv)
 	size_t wanted_count = 0;
 	int option;
 
-	while ((option = getopt(argc, argv, "e:p:o:r:")) != -1) {
+	while ((option = getopt(argc, argv, "e:p:t:o:r:")) != -1) {
 		switch (option) {
 		case 'e':
 			parse_end(optarg);
 			break;
 		case 'p':
 			parse_path(optarg);
+			break;
+		case 't':
+			find_path(optarg)->beside_program = true;
+			take_program();
 			break;
 		case 'o':
 			if (wanted_count == MAX_OPERATIONS)

@@ -21,6 +21,15 @@ LOOPBACK = "two host programs"
 BRIDGE = "two containers, bridge"
 GRAFTS = "two containers, graft"
 
+# The BPF door, and what it costs others: programs of the host, and of a container that is not transparent. What the
+# last two are held against is without the program.
+DOOR = "graft, BPF door"
+HOST_BESIDE = "host, BPF door loaded"
+NATIVE = "container's own stack"
+NATIVE_BESIDE = "container's own stack, BPF door loaded"
+BESIDES = (HOST_BESIDE, NATIVE_BESIDE)
+LOADED = (DOOR, *BESIDES)
+
 # The bystanders in the tables that a bind is looked up in.
 FEW_ENDPOINTS = 10
 MANY_ENDPOINTS = 100_000
@@ -51,11 +60,12 @@ _DEMO_EXCHANGES = (
 _BIND_ROUNDS = 180
 _CONNECT_ROUNDS = 45
 _CONNECTS = ("tcp-connect", "udp-connect")
+_SOCKETS = ("tcp-socket", "udp-socket")
 _BINDS = ("tcp-bind", "udp-bind")
 _LISTENS = ("tcp-listen", *_BINDS)
 _REQUESTS = ("tcp-request-out", "tcp-request-in")
 # What sets sockets up and closes them; all else is data.
-SET_UP = frozenset((*_CONNECTS, *_LISTENS, *_REQUESTS))
+SET_UP = frozenset((*_SOCKETS, *_CONNECTS, *_LISTENS, *_REQUESTS))
 
 
 def described(operation: str) -> str:
@@ -75,6 +85,7 @@ _DESCRIBED = {
     "send-to": "{data} from the path's client, each naming its destination, and one byte back",
     "serve": "{data} from the path's server, for each byte that asks for it",
     "receive": "{data} to the path's end, and one byte of the other direction",
+    "socket": "socket and close",
     "bind": "socket, bind and close",
     "listen": "socket, bind, listen and close",
     "connect": "socket, connect and close; nobody accepts{reset}",
@@ -88,6 +99,7 @@ class Comparison:
 
     Where ``of`` names another comparison, its batches are taken, and nothing is measured. ``tracked``: the host has
     rules of NAT for its bridge, as hosts of container engines do, and so tracks its own programs' connections, too.
+    The BPF door's program is at work in the batches of paths of LOADED alone.
     """
 
     name: str
@@ -125,6 +137,16 @@ def _set_up(connects: int, binds: int) -> tuple[Comparison, ...]:
     )
 
 
+def _door(sockets: int, connects: int, binds: int) -> tuple[Comparison, ...]:
+    name = "BPF door"
+    return (
+        Comparison(f"{name}, host beside it", _SOCKETS, (HOST, HOST_BESIDE), sockets),
+        Comparison(f"{name}, container beside it", _SOCKETS, (NATIVE, NATIVE_BESIDE), sockets),
+        Comparison(f"{name}, connect", (*_CONNECTS, *_REQUESTS), (HOST, DOOR), connects),
+        Comparison(f"{name}, bind", _LISTENS, (HOST, DOOR), binds),
+    )
+
+
 def _nat(data: int, requests: int) -> tuple[Comparison, ...]:
     """The host's own programs are tracked as well, so they stand here once more."""
     return (
@@ -135,12 +157,19 @@ def _nat(data: int, requests: int) -> tuple[Comparison, ...]:
 
 
 PLANS = {
-    "bench": (*_data(15), *_containers(15), *_set_up(_CONNECT_ROUNDS, _BIND_ROUNDS), *_nat(7, 15)),
+    "bench": (
+        *_data(15),
+        *_containers(15),
+        *_set_up(_CONNECT_ROUNDS, _BIND_ROUNDS),
+        *_door(_CONNECT_ROUNDS, _CONNECT_ROUNDS, _BIND_ROUNDS),
+        *_nat(7, 15),
+    ),
     # What 'make test' holds against recorded ratios.
     "gate": (
         *_data(9),
         *_containers(9),
         *_set_up(60, 90),
+        *_door(8, 16, 24),
         Comparison("table", _BINDS, (GRAFT, CROWDED), 30),
         Comparison("table, AF_GRAFT", _BINDS, (AF_GRAFT, AF_CROWDED), 30),
     ),

@@ -198,6 +198,20 @@ def test_namespaces_that_are_not_in_the_map(inside: Box, other: Box, namespaces:
         namespaces.remove(inside.ns.cookie)
 
 
+def test_a_hint_alone_makes_nobody_transparent(inside: Box, other: Box, namespaces: Map) -> None:
+    """Namespaces whose cookies have the same hash share one."""
+    namespaces.hints[namespaces.hash(other.ns.cookie)] = 1
+    assert not graftable(other.ns)
+    assert graftable(inside.ns)
+    namespaces.hints[namespaces.hash(other.ns.cookie)] = 0
+
+
+def test_the_hosts_namespace_is_never_transparent(inside: Box, namespaces: Map) -> None:
+    namespaces.add(Namespace.initial().cookie)
+    assert not graftable(Namespace.initial())
+    assert graftable(inside.ns)
+
+
 def test_the_hosts_own_namespace_is_never_one(namespaces: Map) -> None:
     here = Namespace.initial()
     namespaces.add(here.cookie)
@@ -507,8 +521,8 @@ def test_without_the_user_the_map_stays_roots(door: None) -> None:
         hide = ("unshare", "-m", "sh", "-c", f'mount --bind {users.name} /etc/passwd && exec "$@"', "sh")
         printed = loader("load", before=hide)
     assert printed == (
-        "graft-transparent: there is no user graftd, so the map stays root's; "
-        "'graft-transparent load' gives it away once there is one\n"
+        "graft-transparent: there is no user graftd, so the maps stay root's; "
+        "'graft-transparent load' gives them away once there is one\n"
     )
     assert (FOLDER / "transparent").stat().st_uid == 0
     loader("load")

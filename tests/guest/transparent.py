@@ -3,6 +3,7 @@
 
 import ctypes
 import json
+import mmap
 import os
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from kernelcalls import syscall
 
 LOADER = "/usr/sbin/graft-transparent"
 FOLDER = Path("/sys/fs/bpf/graft")
-PINS = {"transparent", "link", "link-opens", "link-closes"}
+PINS = {"transparent", "hints", "link", "link-opens", "link-closes"}
 DONE, FAILED, WRONG_USAGE, NOT_LOADED, KERNEL_CANNOT = range(5)
 
 _SYS_BPF = 321
@@ -60,26 +61,41 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 
 class Map:
-    """The pinned map."""
+    """The pinned map, and its hints."""
 
     def __init__(self) -> None:
-        self._path = ctypes.create_string_buffer(os.fsencode(FOLDER / "transparent"))
         self._key, self._value = ctypes.c_uint64(), ctypes.c_uint8(1)
         self.added: list[int] = []
-        self._fd = _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(self._path), 0, 0))
+        self._fd = _opened("transparent")
+        fd = _opened("hints")
+        self.hints = mmap.mmap(fd, 1 << 16)
+        os.close(fd)
 
     def add(self, cookie: int) -> None:
-        """Put a namespace into it."""
+        """Put a namespace into it, hinted at."""
+        self.hints[self.hash(cookie)] = 1
         self._key.value = cookie
         key, value = ctypes.addressof(self._key), ctypes.addressof(self._value)
         _bpf(_UPDATE, struct.pack("=IIQQQ", self._fd, 0, key, value, 0))
         self.added.append(cookie)
 
     def remove(self, cookie: int) -> None:
-        """Take it out."""
+        """Take it out, with its hint."""
         self._key.value = cookie
         _bpf(_DELETE, struct.pack("=IIQQQ", self._fd, 0, ctypes.addressof(self._key), 0, 0))
+        self.hints[self.hash(cookie)] = 0
+
+    @staticmethod
+    def hash(cookie: int) -> int:
+        """The place of its hint, as kmod/bpf has it."""
+        return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 48
 
     def close(self) -> None:
         """Close it."""
+        self.hints.close()
         os.close(self._fd)
+
+
+def _opened(name: str) -> int:
+    path = ctypes.create_string_buffer(os.fsencode(FOLDER / name))
+    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(path), 0, 0))

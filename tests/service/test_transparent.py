@@ -26,11 +26,13 @@ PATIENCE = 300  # seconds
 
 _FOLDER = Path("/sys/fs/bpf/graft")
 _PIN = _FOLDER / "transparent"
+_HINTS = _FOLDER / "hints"
 _LINK = _FOLDER / "link"
 _DROP_IN = Path("/run/systemd/system/graftd.service.d/zz-test.conf")
 _UNIT = "graft-transparent.service"
 _PACKAGED = Path(__file__).parents[2] / "packaging/systemd/graft-transparent/graftd.conf"
 _CREATE, _PIN_IT = 0, 6
+_HASH, _ARRAY, _MMAPABLE = 1, 2, 1 << 10
 _FUNCTION = b"\0update_socket_protocol\0"
 
 
@@ -82,28 +84,43 @@ def _kernel_can() -> bool:
 
 def _load() -> None:
     _FOLDER.mkdir(mode=0o755, exist_ok=True)
-    _pin(_PIN, 65536)
-    shutil.chown(_PIN, "graftd", "graftd")
-    _PIN.chmod(0o600)
-    _pin(_LINK, 1)
+    _pin(_HINTS, _ARRAY, 4, 1 << 16, 1, _MMAPABLE)
+    _pin(_PIN, _HASH, 8, 1, 1 << 16)
+    for path in (_HINTS, _PIN):
+        shutil.chown(path, "graftd", "graftd")
+        path.chmod(0o600)
+    _pin_link()
 
 
-def _pin(path: Path, max_entries: int) -> None:
-    fd = _bpf._bpf(_CREATE, struct.pack("=IIIII", 1, 8, 1, max_entries, 0).ljust(64, b"\0"))
+def _pin_link() -> None:
+    _pin(_LINK, _HASH, 8, 1, 1)
+
+
+def _pin(path: Path, *shape: int) -> None:
+    """Make a map of this type, sizes of a key and a value, number of elements and flags."""
+    fd = _bpf._bpf(_CREATE, struct.pack(f"={len(shape)}I", *shape).ljust(64, b"\0"))
     name = ctypes.create_string_buffer(os.fsencode(path))
     _bpf._bpf(_PIN_IT, struct.pack("=QII", ctypes.addressof(name), fd, 0))
     os.close(fd)
 
 
 def _unload() -> None:
-    _LINK.unlink()
-    _PIN.unlink()
+    for path in (_LINK, _PIN, _HINTS):
+        path.unlink()
     _FOLDER.rmdir()
 
 
 def _keys() -> set[int]:
-    with _bpf.PinnedMap(str(_PIN)) as found:
-        return found.keys()
+    """Those of the map; the hints are theirs, and no others."""
+    with _bpf.PinnedMap(str(_PIN)) as found, _bpf.map_memory(str(_HINTS), 1 << 16) as hints:
+        keys = found.keys()
+        assert {place for place, hint in enumerate(hints[:]) if hint} == set(map(_hash, keys))
+        return keys
+
+
+def _hash(cookie: int) -> int:
+    """As kmod/bpf/transparent.bpf.c has it."""
+    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 48
 
 
 def _door() -> dict[str, Any]:
@@ -153,7 +170,7 @@ def test_the_map_follows(place: Place) -> None:
     assert _keys() == {cookie}
     _LINK.unlink()
     assert _door()["state"] != "served"
-    _pin(_LINK, 1)
+    _pin_link()
     assert _door()["state"] == "served"
     systemctl("restart", SERVICE)
     assert _keys() == {cookie}

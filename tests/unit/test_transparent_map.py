@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ from graftd.errors import KernelError
 from graftd.kernel import TransparentMap, _transparent
 
 FUNCTION = b"\0update_socket_protocol\0"
+
+
+def place_of(cookie: int) -> int:
+    """As kmod/bpf/transparent.bpf.c has it."""
+    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 48
 
 
 class Map:
@@ -31,6 +37,7 @@ class Map:
         self.error = 0
         self.size = 65536
         self.open = 0
+        self.hints: Path | None = None
 
     def __enter__(self) -> Map:
         self.open += 1
@@ -48,8 +55,14 @@ class Map:
         self._called("keys")
         return set(self.held)
 
+    def hinted(self) -> set[int]:
+        """The places that have a hint."""
+        assert self.hints is not None
+        return {place for place, hint in enumerate(self.hints.read_bytes()) if hint}
+
     def put(self, key: int) -> None:
         self._called(f"put {key}")
+        assert place_of(key) in self.hinted()
         if len(self.held) == self.size:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         self.held.add(key)
@@ -66,6 +79,8 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path.touch()
     path.with_name("link").touch()
     one = Map()
+    one.hints = path.with_name("hints")
+    one.hints.write_bytes(bytes(1 << 16))
 
     def opened(name: str) -> Map:
         assert name == str(path)
@@ -73,7 +88,15 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             raise FileNotFoundError(errno.ENOENT, "gone meanwhile")
         return Map.pinned
 
+    def memory(name: str, size: int) -> mmap.mmap:
+        assert name == str(path.with_name("hints"))
+        if Map.pinned is None or Map.pinned.hints is None:
+            raise FileNotFoundError(errno.ENOENT, "gone meanwhile")
+        with Map.pinned.hints.open("r+b") as file:
+            return mmap.mmap(file.fileno(), size)
+
     monkeypatch.setattr(_transparent, "PinnedMap", opened)
+    monkeypatch.setattr(_transparent, "map_memory", memory)
     Map.pinned = one
     yield path
     assert one.open == 0
@@ -112,8 +135,40 @@ def test_another_map_gets_everything(pin: Path) -> None:
     one, first = made(pin), there()
     one.equalize(frozenset({1}), whole=False)
     second = Map.pinned = Map()
+    second.hints = first.hints
     one.equalize(frozenset({1, 2}), whole=False)
     assert (first.held, second.held) == ({1}, {1, 2})
+
+
+def test_whoever_is_in_the_map_is_hinted_at_and_nobody_else(pin: Path) -> None:
+    one, found = made(pin), there()
+    for cookies in ({1, 2, 3 << 40}, {2}, {2, 2**64 - 1}, set()):
+        one.equalize(frozenset(cookies), whole=False)
+        assert found.hinted() == set(map(place_of, cookies))
+    pin.with_name("hints").write_bytes(b"\1" * (1 << 16))
+    one.equalize(frozenset({7}), whole=False)
+    assert found.hinted() == {place_of(7)}
+
+
+def test_those_with_the_same_hint_keep_it(pin: Path) -> None:
+    one, found = made(pin), there()
+    first = 5
+    second = next(other for other in itertools.count(6) if place_of(other) == place_of(first))
+    one.equalize(frozenset({first, second}), whole=False)
+    one.equalize(frozenset({second}), whole=False)
+    assert found.held == {second}
+    assert found.hinted() == {place_of(second)}
+
+
+def test_no_hints(pin: Path) -> None:
+    """They go last: they are a map's that is about to go."""
+    one, found = made(pin), there()
+    one.equalize(frozenset({1}), whole=False)
+    found.hints, hints = None, found.hints
+    assert not one.equalize(frozenset({1, 2}), whole=False)
+    found.hints = hints
+    assert one.equalize(frozenset({1, 2}), whole=False)
+    assert found.held == {1, 2}
 
 
 def test_no_map(pin: Path) -> None:
@@ -143,7 +198,7 @@ def test_no_program(pin: Path) -> None:
     [
         (errno.EPERM, "for graftd has not the system call bpf"),
         (errno.EACCES, "is not graftd's to open: restart graft-transparent"),
-        (errno.EMEDIUMTYPE, "is not the BPF door's map: remove it"),
+        (errno.EMEDIUMTYPE, "or hints beside it, is not the BPF door's map: remove it"),
         (errno.E2BIG, "is full"),
         (errno.ENOMEM, "cannot be written: Cannot allocate memory"),
     ],

@@ -115,6 +115,6 @@ func writeJSON(out io.Writer, now transparent.Status) error {
 }
 
 func writeText(out io.Writer, now transparent.Status) error {
-	_, err := fmt.Fprintf(out, "%s\n%s\nnamespaces: %d\n", now.State, now.Detail, now.Namespaces)
+	_, err := fmt.Fprintf(out, "%s\n%s\nnamespaces: %d\nmissed: %d\n", now.State, now.Detail, now.Namespaces, now.Missed)
 	return err
 }

@@ -61,18 +61,18 @@ func TestEnd(t *testing.T) {
 }
 
 func TestWriting(t *testing.T) {
-	now := transparent.Status{State: transparent.Served, Detail: "all is well", Namespaces: 3}
+	now := transparent.Status{State: transparent.Served, Detail: "all is well", Namespaces: 3, Missed: 7}
 	var text, object bytes.Buffer
 	if err := writeText(&text, now); err != nil {
 		t.Fatal(err)
 	}
-	if want := "served\nall is well\nnamespaces: 3\n"; text.String() != want {
+	if want := "served\nall is well\nnamespaces: 3\nmissed: 7\n"; text.String() != want {
 		t.Errorf("got %q, want %q", text.String(), want)
 	}
 	if err := writeJSON(&object, now); err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"state":"served","detail":"all is well","namespaces":3}` + "\n"; object.String() != want {
+	if want := `{"state":"served","detail":"all is well","namespaces":3,"missed":7}` + "\n"; object.String() != want {
 		t.Errorf("got %q, want %q", object.String(), want)
 	}
 }

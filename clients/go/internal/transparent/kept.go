@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/cilium/ebpf"
 )
 
 // keptPath is where a restarted unit keeps who is in the map, so the door
@@ -69,18 +67,4 @@ func takeKept() ([]uint64, error) {
 		return nil, fmt.Errorf("reading the namespaces that were kept for a restart: %w", err)
 	}
 	return cookies, nil
-}
-
-// refill gives a new map whom the one before it had.
-func refill(namespaces *ebpf.Map) error {
-	cookies, err := takeKept()
-	if err != nil {
-		return err
-	}
-	for _, cookie := range cookies {
-		if err := namespaces.Put(cookie, uint8(1)); err != nil {
-			return fmt.Errorf("giving the map the namespaces that were kept for a restart: %w", err)
-		}
-	}
-	return nil
 }

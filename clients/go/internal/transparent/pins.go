@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folder is where the map and the links are pinned.
+// Folder is where the maps and the links are pinned.
 const Folder = "/sys/fs/bpf/graft"
 
 // Tests have another.
@@ -28,6 +28,8 @@ var pins = []struct{ program, pin string }{
 }
 
 func mapPath() string { return filepath.Join(folder, "transparent") }
+
+func hintsPath() string { return filepath.Join(folder, "hints") }
 
 func pinPath(name string) string { return filepath.Join(folder, name) }
 
@@ -71,7 +73,7 @@ func dropFresh() error {
 	return nil
 }
 
-// Unload removes the links and the map, and keeps for a restart who was in the
+// Unload removes the links and the maps, and keeps for a restart who was in the
 // map. It is no error if they are not there.
 func Unload() error {
 	unlock, err := lock()
@@ -89,7 +91,7 @@ func Unload() error {
 			return err
 		}
 	}
-	if err := remove(mapPath()); err != nil {
+	if err := unpinMaps(); err != nil {
 		return err
 	}
 	return errors.Join(remove(folder), unkept)

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
 )
 
 // State says whether the door serves.
@@ -28,6 +30,10 @@ type Status struct {
 	Detail string `json:"detail"`
 	// Namespaces is how many are in the map.
 	Namespaces int `json:"namespaces"`
+	// Missed is how often the kernel has left the program out, for it was
+	// preempted within it on the same processor: such sockets are native,
+	// whatever their namespace.
+	Missed uint64 `json:"missed"`
 }
 
 // Read returns the door's status.
@@ -49,7 +55,34 @@ func Read() (Status, error) {
 	} else if !open {
 		detail = "sockets stay native until the module is loaded: modprobe graft"
 	}
-	return Status{State: Served, Detail: detail, Namespaces: len(cookies)}, nil
+	missed, err := readMissed()
+	if err != nil {
+		return Status{}, err
+	}
+	return Status{State: Served, Detail: detail, Namespaces: len(cookies), Missed: missed}, nil
+}
+
+// readMissed asks the program that its link holds.
+func readMissed() (uint64, error) {
+	pinned, err := link.LoadPinnedLink(pinPath(pins[0].pin), nil)
+	if err != nil {
+		return 0, fmt.Errorf("opening the program's link: %w", err)
+	}
+	defer pinned.Close()
+	info, err := pinned.Info()
+	if err != nil {
+		return 0, fmt.Errorf("asking for the program's link: %w", err)
+	}
+	program, err := ebpf.NewProgramFromID(info.Program)
+	if err != nil {
+		return 0, fmt.Errorf("opening the program: %w", err)
+	}
+	defer program.Close()
+	stats, err := program.Stats()
+	if err != nil {
+		return 0, fmt.Errorf("asking the program what it missed: %w", err)
+	}
+	return stats.RecursionMisses, nil
 }
 
 // absent returns the status of a machine that has no program in place.
@@ -64,7 +97,7 @@ func absent() (Status, error) {
 }
 
 func listNamespaces() ([]uint64, error) {
-	namespaces, err := openMap()
+	namespaces, err := openPinned(mapPath())
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,8 @@
 // Package transparent loads the BPF door's program, and says whether it serves.
 //
 // What it loads stays when the process ends, for it is pinned: the map of
-// namespaces, which graftd fills, and a link for each program.
+// namespaces and the hints to it, which graftd fills, and a link for each
+// program.
 package transparent
 
 import (
@@ -11,10 +12,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/user"
-	"strconv"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -26,7 +24,6 @@ import (
 const Owner = "graftd"
 
 const (
-	mapName  = "graft_transparent"
 	doorName = "door_is_open"
 	hostName = "host_cookie"
 
@@ -56,20 +53,20 @@ func Load() (notice string, err error) {
 	if err := settle(); err != nil {
 		return "", err
 	}
-	namespaces, isNew, err := findMap()
+	found, err := findMaps()
 	if err != nil {
 		return "", err
 	}
-	defer namespaces.Close()
-	collection, err := load(namespaces, types)
+	defer found.close()
+	collection, err := load(found, types)
 	if err != nil {
 		return "", err
 	}
 	defer collection.Close()
 
 	undo := func(err error) error {
-		if err = errors.Join(err, dropFresh()); isNew {
-			err = errors.Join(err, remove(mapPath()))
+		if err = errors.Join(err, dropFresh()); found.areNew {
+			err = errors.Join(err, unpinMaps())
 		}
 		return err
 	}
@@ -77,83 +74,13 @@ func Load() (notice string, err error) {
 		return "", undo(err)
 	}
 	// graftd takes a map for a program that serves.
-	if notice, err = publish(namespaces, isNew); err != nil {
+	if notice, err = found.publish(); err != nil {
 		return "", undo(err)
 	}
 	if err := putInPlace(pins[0].pin); err != nil {
 		return "", undo(err)
 	}
 	return notice, settle()
-}
-
-// findMap returns the map of namespaces that is pinned, or a new one.
-func findMap() (namespaces *ebpf.Map, isNew bool, err error) {
-	spec, err := collectionSpec()
-	if err != nil {
-		return nil, false, err
-	}
-	// It may be graftd's: reading is enough for a program that looks up.
-	namespaces, err = openMap()
-	switch {
-	case err == nil:
-		if err := spec.Maps[mapName].Compatible(namespaces); err != nil {
-			namespaces.Close()
-			return nil, false, fmt.Errorf("the map that is pinned has another shape; 'graft-transparent unload' removes it: %w", err)
-		}
-		return namespaces, false, nil
-	case errors.Is(err, fs.ErrNotExist):
-		if namespaces, err = ebpf.NewMap(spec.Maps[mapName]); err != nil {
-			return nil, false, fmt.Errorf("making the map of namespaces: %w", explained(err))
-		}
-		if err := refill(namespaces); err != nil {
-			namespaces.Close()
-			return nil, false, err
-		}
-		return namespaces, true, nil
-	}
-	return nil, false, err
-}
-
-// publish pins the map where it is new, and gives it to Owner.
-func publish(namespaces *ebpf.Map, isNew bool) (notice string, err error) {
-	if isNew {
-		if err := namespaces.Pin(mapPath()); err != nil {
-			return "", fmt.Errorf("pinning the map of namespaces: %w", err)
-		}
-	}
-	return giveAway(mapPath())
-}
-
-func openMap() (*ebpf.Map, error) {
-	namespaces, err := ebpf.LoadPinnedMap(mapPath(), &ebpf.LoadPinOptions{ReadOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("opening the map of namespaces: %w", err)
-	}
-	return namespaces, nil
-}
-
-// giveAway makes Owner the owner, the only one who may write.
-func giveAway(path string) (notice string, err error) {
-	owner, err := user.Lookup(Owner)
-	var unknown user.UnknownUserError
-	if errors.As(err, &unknown) {
-		return fmt.Sprintf("there is no user %s, so the map stays root's; 'graft-transparent load' gives it away once there is one", Owner), nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("looking up the user %s: %w", Owner, err)
-	}
-	uid, err := strconv.Atoi(owner.Uid)
-	if err != nil {
-		return "", fmt.Errorf("the id of user %s is no number: %w", Owner, err)
-	}
-	gid, err := strconv.Atoi(owner.Gid)
-	if err != nil {
-		return "", fmt.Errorf("the id of the group of user %s is no number: %w", Owner, err)
-	}
-	if err := os.Chown(path, uid, gid); err != nil {
-		return "", fmt.Errorf("giving the map of namespaces to %s: %w", Owner, err)
-	}
-	return "", nil
 }
 
 func collectionSpec() (*ebpf.CollectionSpec, error) {
@@ -164,7 +91,7 @@ func collectionSpec() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-func load(namespaces *ebpf.Map, types *btf.Cache) (*ebpf.Collection, error) {
+func load(found *maps, types *btf.Cache) (*ebpf.Collection, error) {
 	spec, err := collectionSpec()
 	if err != nil {
 		return nil, err
@@ -177,7 +104,7 @@ func load(namespaces *ebpf.Map, types *btf.Cache) (*ebpf.Collection, error) {
 		return nil, fmt.Errorf("telling the program which namespace is the host's: %w", err)
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{mapName: namespaces},
+		MapReplacements: map[string]*ebpf.Map{mapName: found.namespaces, hintsName: found.hints},
 		Cache:           types,
 	})
 	if err != nil {

@@ -36,6 +36,13 @@ func TestObjectIsWhatIsPinned(t *testing.T) {
 	if namespaces.Type != ebpf.Hash || namespaces.KeySize != 8 || namespaces.ValueSize != 1 || namespaces.MaxEntries != 65536 {
 		t.Errorf("graftd expects another map than %v", namespaces)
 	}
+	hints := spec.Maps[hintsName]
+	if hints == nil {
+		t.Fatalf("the object has no map %q", hintsName)
+	}
+	if hints.Type != ebpf.Array || hints.KeySize != 4 || hints.ValueSize != 1<<hashBits || hints.MaxEntries != 1 {
+		t.Errorf("graftd and the loader expect other hints than %v", hints)
+	}
 	for _, name := range []string{doorName, hostName} {
 		if spec.Variables[name] == nil {
 			t.Errorf("the object has no variable %q", name)

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package transparent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+)
+
+const (
+	mapName   = "graft_transparent"
+	hintsName = "graft_hints"
+
+	// The program's HASH().
+	hashBits       = 16
+	hashMultiplier = 0x9e3779b97f4a7c15
+)
+
+// maps are what the program reads: namespaces by their cookies, and the hints
+// that spare most others the look-up.
+type maps struct {
+	namespaces, hints *ebpf.Map
+	// areNew tells that they are not pinned yet.
+	areNew bool
+}
+
+func (m *maps) close() {
+	m.namespaces.Close()
+	m.hints.Close()
+}
+
+// findMaps returns the maps that are pinned, or new ones. Those of namespaces
+// are pinned last and removed first: without it there is none.
+func findMaps() (*maps, error) {
+	spec, err := collectionSpec()
+	if err != nil {
+		return nil, err
+	}
+	// They may be graftd's: reading is enough for a program that looks up.
+	namespaces, err := openPinned(mapPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeMaps(spec)
+	}
+	if err != nil {
+		return nil, err
+	}
+	hints, err := openPinned(hintsPath())
+	if err != nil {
+		namespaces.Close()
+		return nil, fmt.Errorf("%w; 'graft-transparent unload' removes what is left", err)
+	}
+	found := &maps{namespaces: namespaces, hints: hints}
+	if err := errors.Join(spec.Maps[mapName].Compatible(namespaces), spec.Maps[hintsName].Compatible(hints)); err != nil {
+		found.close()
+		return nil, fmt.Errorf("the map that is pinned has another shape; 'graft-transparent unload' removes it: %w", err)
+	}
+	return found, nil
+}
+
+// makeMaps returns new maps with the namespaces that were kept for a restart.
+func makeMaps(spec *ebpf.CollectionSpec) (*maps, error) {
+	namespaces, err := ebpf.NewMap(spec.Maps[mapName])
+	if err != nil {
+		return nil, fmt.Errorf("making the map of namespaces: %w", explained(err))
+	}
+	hints, err := ebpf.NewMap(spec.Maps[hintsName])
+	if err != nil {
+		namespaces.Close()
+		return nil, fmt.Errorf("making the hints to the map of namespaces: %w", explained(err))
+	}
+	made := &maps{namespaces: namespaces, hints: hints, areNew: true}
+	if err := made.refill(); err != nil {
+		made.close()
+		return nil, err
+	}
+	return made, nil
+}
+
+// refill gives new maps whom those before them had.
+func (m *maps) refill() error {
+	cookies, err := takeKept()
+	if err != nil {
+		return err
+	}
+	hints := make([]byte, 1<<hashBits)
+	for _, cookie := range cookies {
+		hints[hash(cookie)] = 1
+		if err := m.namespaces.Put(cookie, uint8(1)); err != nil {
+			return fmt.Errorf("giving the map the namespaces that were kept for a restart: %w", err)
+		}
+	}
+	if err := m.hints.Put(uint32(0), hints); err != nil {
+		return fmt.Errorf("hinting at the namespaces that were kept for a restart: %w", err)
+	}
+	return nil
+}
+
+func hash(cookie uint64) uint64 {
+	return cookie * hashMultiplier >> (64 - hashBits)
+}
+
+// publish pins the maps where they are new, and gives them to Owner.
+func (m *maps) publish() (notice string, err error) {
+	if !m.areNew {
+		return giveAway(hintsPath(), mapPath())
+	}
+	// A loader that was killed may have left its own.
+	if err := remove(hintsPath()); err != nil {
+		return "", err
+	}
+	if err := m.hints.Pin(hintsPath()); err != nil {
+		return "", fmt.Errorf("pinning the hints to the map of namespaces: %w", err)
+	}
+	if err := m.namespaces.Pin(mapPath()); err != nil {
+		return "", fmt.Errorf("pinning the map of namespaces: %w", err)
+	}
+	return giveAway(hintsPath(), mapPath())
+}
+
+// unpinMaps removes their pins, where there are any.
+func unpinMaps() error {
+	return errors.Join(remove(mapPath()), remove(hintsPath()))
+}
+
+func openPinned(path string) (*ebpf.Map, error) {
+	found, err := ebpf.LoadPinnedMap(path, &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("opening the map %s: %w", path, err)
+	}
+	return found, nil
+}
+
+// giveAway makes Owner the owner of what is pinned, the only one who may write.
+func giveAway(paths ...string) (notice string, err error) {
+	owner, err := user.Lookup(Owner)
+	var unknown user.UnknownUserError
+	if errors.As(err, &unknown) {
+		return fmt.Sprintf("there is no user %s, so the maps stay root's; 'graft-transparent load' gives them away once there is one", Owner), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("looking up the user %s: %w", Owner, err)
+	}
+	uid, err := strconv.Atoi(owner.Uid)
+	if err != nil {
+		return "", fmt.Errorf("the id of user %s is no number: %w", Owner, err)
+	}
+	gid, err := strconv.Atoi(owner.Gid)
+	if err != nil {
+		return "", fmt.Errorf("the id of the group of user %s is no number: %w", Owner, err)
+	}
+	for _, path := range paths {
+		if err := os.Chown(path, uid, gid); err != nil {
+			return "", fmt.Errorf("giving the map of namespaces to %s: %w", Owner, err)
+		}
+	}
+	return "", nil
+}
