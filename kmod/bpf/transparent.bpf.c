@@ -103,8 +103,7 @@ static __always_inline bool graftable(int type, int protocol)
 	return false;
 }
 
-SEC("fmod_ret/update_socket_protocol")
-int BPF_PROG(transparent, int family, int type, int protocol)
+static __always_inline int answer(int family, int type, int protocol)
 {
 	struct task_struct *task;
 	__u64 cookie;
@@ -119,6 +118,23 @@ int BPF_PROG(transparent, int family, int type, int protocol)
 	if (!door_is_open || !graftable(type, protocol))
 		return 0;
 	return IPPROTO_GRAFT;
+}
+
+SEC("fmod_ret/update_socket_protocol")
+int BPF_PROG(transparent, int family, int type, int protocol)
+{
+	return answer(family, type, protocol);
+}
+
+/*
+ * The kernel lets no program run within itself on one processor, and takes a
+ * task that was preempted in it for that: sockets of other tasks pass it by,
+ * until that one goes on. Where kernels preempt, this one is there for them.
+ */
+SEC("fmod_ret/update_socket_protocol")
+int BPF_PROG(transparent_too, int family, int type, int protocol)
+{
+	return answer(family, type, protocol);
 }
 
 /* The module opens streams of IPv4 last, and closes them first. */

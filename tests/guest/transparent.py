@@ -15,7 +15,7 @@ from kernelcalls import syscall
 
 LOADER = "/usr/sbin/graft-transparent"
 FOLDER = Path("/sys/fs/bpf/graft")
-PINS = {"transparent", "hints", "link", "link-opens", "link-closes"}
+_PREEMPT = Path("/sys/kernel/debug/sched/preempt")
 DONE, FAILED, WRONG_USAGE, NOT_LOADED, KERNEL_CANNOT = range(5)
 
 _SYS_BPF = 321
@@ -58,6 +58,21 @@ def kernel_can() -> bool:
 
 def _bpf(command: int, attributes: bytes) -> int:
     return syscall(_SYS_BPF, ctypes.c_long(command), attributes, ctypes.c_long(len(attributes)))
+
+
+def preempts() -> bool:
+    """Whether the kernel preempts itself, so that there are two of the program that rewrites sockets."""
+    return "(none)" not in _PREEMPT.read_text() and "(voluntary)" not in _PREEMPT.read_text()
+
+
+def pins() -> set[str]:
+    """What is pinned while the door serves."""
+    return {"transparent", "hints", "link", "link-opens", "link-closes"} | ({"link-too"} if preempts() else set())
+
+
+def attached() -> list[str]:
+    """What links() are then."""
+    return ["modify_return"] * (1 + preempts()) + ["trace_fentry", "trace_fexit"]
 
 
 class Map:

@@ -25,6 +25,7 @@ _KNOWN = {
     ),
     "loopback": (Look("#5c6670", "h"), "two programs of the host over its loopback"),
     "graft": (Look("#0b7dc4", "D"), "an unmodified program in a container, grafted by the container's rules"),
+    "container's own stack": (Look("#7d8a5c", "d"), "a program in a container that is not grafted"),
     "af-graft": (
         Look("#46a9dc", "s"),
         "a program in a container that opens AF_GRAFT sockets, the published API",

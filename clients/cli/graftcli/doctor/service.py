@@ -152,7 +152,7 @@ def transparent(facts: Facts) -> Iterator[Finding]:
             "transparent-missed",
             "BPF door",
             f"the kernel, which preempts itself, left its program out {missed} times: sockets made then are native",
-            f"echo voluntary > /sys/kernel/debug/sched/preempt, or boot with preempt=voluntary; {_PRELOAD}",
+            f"systemctl reload graft-transparent, for what became of its mode since; {_PRELOAD}",
         )
     yield Finding(
         NOTE,

@@ -46,6 +46,29 @@ func typesSuffice(types *btf.Spec) error {
 	return nil
 }
 
+// Where a kernel whose mode may be chosen tells which it has.
+var preemptPath = "/sys/kernel/debug/sched/preempt"
+
+// wanted tells whether this kernel needs the program of a pin.
+func wanted(pin string) bool {
+	return pin != tooPin || preempts()
+}
+
+// preempts tells whether the kernel may preempt a task within a program; yes
+// where that is not known.
+func preempts() bool {
+	text, err := os.ReadFile(preemptPath)
+	if err == nil {
+		mode := chosen(string(text), "()")
+		return mode != "none" && mode != "voluntary"
+	}
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return true
+	}
+	return strings.Contains(unix.ByteSliceToString(name.Version[:]), "PREEMPT")
+}
+
 // explained adds what may be the reason why the kernel refused.
 func explained(err error) error {
 	if !errors.Is(err, unix.EPERM) {
@@ -64,13 +87,13 @@ func lockdown() string {
 	if err != nil {
 		return ""
 	}
-	return chosen(string(text))
+	return chosen(string(text), "[]")
 }
 
-// chosen returns the word in brackets.
-func chosen(words string) string {
-	_, rest, _ := strings.Cut(words, "[")
-	word, _, found := strings.Cut(rest, "]")
+// chosen returns the word in these brackets.
+func chosen(words, brackets string) string {
+	_, rest, _ := strings.Cut(words, brackets[:1])
+	word, _, found := strings.Cut(rest, brackets[1:])
 	if !found {
 		return ""
 	}

@@ -18,11 +18,18 @@ const Folder = "/sys/fs/bpf/graft"
 // Tests have another.
 var folder = Folder
 
+// The second of the programs that rewrite sockets: on kernels that preempt.
+const (
+	tooProgram = "transparent_too"
+	tooPin     = "link-too"
+)
+
 // pins are the links' names below Folder, by program, in the order in which
 // they are put in place. The first is the one that rewrites sockets: with it
 // its own watchers of the module are there, if only by their fresh pins.
 var pins = []struct{ program, pin string }{
 	{"transparent", "link"},
+	{tooProgram, tooPin},
 	{"door_opens", "link-opens"},
 	{"door_closes", "link-closes"},
 }

@@ -56,12 +56,17 @@ func TestWhatALoaderLeftIsSettled(t *testing.T) {
 		{[]string{"link-new"}, nil},
 		{append([]string{"link-new", "link-opens-new"}, served...), served},
 		{append([]string{"link-new", "link-opens-new", "link-closes-new"}, served...), served},
+		{append([]string{"link-new", "link-too-new", "link-too"}, served...), append([]string{"link-too"}, served...)},
 		// The first was put in its place.
 		{
 			append([]string{"link-opens-new", "link-closes-new"}, served...),
 			[]string{"link", "link-closes=link-closes-new", "link-opens=link-opens-new"},
 		},
 		{append([]string{"link-closes-new"}, served...), []string{"link", "link-closes=link-closes-new", "link-opens"}},
+		{
+			append([]string{"link-too-new", "link-opens-new"}, served...),
+			[]string{"link", "link-closes", "link-opens=link-opens-new", "link-too=link-too-new"},
+		},
 	} {
 		pinned(t, test.left...)
 		if err := settle(); err != nil {
@@ -74,7 +79,7 @@ func TestWhatALoaderLeftIsSettled(t *testing.T) {
 }
 
 func TestUnloadRemovesWhatALoaderLeft(t *testing.T) {
-	pinned(t, "transparent", "link", "link-new", "link-opens", "link-opens-new", "link-closes-new")
+	pinned(t, "transparent", "hints", "link", "link-new", "link-too", "link-opens", "link-opens-new", "link-closes-new")
 	for range 2 {
 		if err := Unload(); err != nil {
 			t.Fatal(err)

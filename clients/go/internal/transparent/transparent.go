@@ -77,6 +77,12 @@ func Load() (notice string, err error) {
 	if notice, err = found.publish(); err != nil {
 		return "", undo(err)
 	}
+	// Nothing follows for an earlier one's that is not wanted any more.
+	if !wanted(tooPin) {
+		if err := remove(pinPath(tooPin)); err != nil {
+			return "", undo(err)
+		}
+	}
 	if err := putInPlace(pins[0].pin); err != nil {
 		return "", undo(err)
 	}
@@ -131,6 +137,9 @@ func ownCookie() (uint64, error) {
 // rewrites nothing until it is told that the module serves.
 func attachAll(collection *ebpf.Collection) error {
 	for _, each := range pins {
+		if !wanted(each.pin) {
+			continue
+		}
 		if err := attach(collection.Programs[each.program], freshPath(each.pin)); err != nil {
 			return err
 		}

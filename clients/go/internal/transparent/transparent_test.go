@@ -5,6 +5,8 @@ package transparent
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -108,8 +110,34 @@ func TestChosen(t *testing.T) {
 		"none [integrity\n":                  "",
 		"":                                   "",
 	} {
-		if got := chosen(text); got != want {
+		if got := chosen(text, "[]"); got != want {
 			t.Errorf("chosen(%q) is %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestPreempts(t *testing.T) {
+	before := preemptPath
+	t.Cleanup(func() { preemptPath = before })
+	for text, want := range map[string]bool{
+		"none (voluntary) full\n":      false,
+		"(none) voluntary full lazy\n": false,
+		"full (lazy)\n":                true,
+		"(full) lazy\n":                true,
+		"something else\n":             true,
+	} {
+		preemptPath = filepath.Join(t.TempDir(), "preempt")
+		if err := os.WriteFile(preemptPath, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := preempts(); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+		if got := wanted(tooPin); got != want {
+			t.Errorf("%q: the second program: %t", text, got)
+		}
+	}
+	if !wanted(pins[0].pin) {
+		t.Error("the first program is always wanted")
 	}
 }
