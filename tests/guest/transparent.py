@@ -62,7 +62,10 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 def preempts() -> bool:
     """Whether the kernel preempts itself, so that there are two of the program that rewrites sockets."""
-    return "(none)" not in _PREEMPT.read_text() and "(voluntary)" not in _PREEMPT.read_text()
+    if not _PREEMPT.exists():
+        return "PREEMPT" in os.uname().version
+    mode = _PREEMPT.read_text()
+    return "(none)" not in mode and "(voluntary)" not in mode
 
 
 def pins() -> set[str]:

@@ -97,6 +97,7 @@ def test_what_the_bpf_door_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for script, expected in (
         ("""[ "$*" = "status --json" ] && echo '{"state": "served", "missed": 12}'""", 12),
         ('echo \'{"state": "not-loaded", "missed": 0}\'; exit 3', 0),
+        ("""echo '{"missed": null}'""", 0),
         ("echo no; exit 0", 0),
     ):
         program.write_text(f"#!/bin/sh\n{script}\n")

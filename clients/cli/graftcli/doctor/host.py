@@ -82,7 +82,7 @@ class Host:
             found = json.loads(_printed("graft-transparent", "status", "--json"))
         except (OSError, subprocess.CalledProcessError, ValueError):
             return 0
-        return int(found["missed"])
+        return int(found["missed"] or 0)
 
     def has_netns(self, name: str) -> bool:
         return (self.netns / name).exists()

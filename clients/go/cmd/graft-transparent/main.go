@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"graftd/clients/go/internal/transparent"
 )
@@ -115,6 +116,10 @@ func writeJSON(out io.Writer, now transparent.Status) error {
 }
 
 func writeText(out io.Writer, now transparent.Status) error {
-	_, err := fmt.Fprintf(out, "%s\n%s\nnamespaces: %d\nmissed: %d\n", now.State, now.Detail, now.Namespaces, now.Missed)
+	missed := "may not be asked"
+	if now.Missed != nil {
+		missed = strconv.FormatUint(*now.Missed, 10)
+	}
+	_, err := fmt.Fprintf(out, "%s\n%s\nnamespaces: %d\nmissed: %s\n", now.State, now.Detail, now.Namespaces, missed)
 	return err
 }

@@ -61,18 +61,27 @@ func TestEnd(t *testing.T) {
 }
 
 func TestWriting(t *testing.T) {
-	now := transparent.Status{State: transparent.Served, Detail: "all is well", Namespaces: 3, Missed: 7}
-	var text, object bytes.Buffer
-	if err := writeText(&text, now); err != nil {
-		t.Fatal(err)
-	}
-	if want := "served\nall is well\nnamespaces: 3\nmissed: 7\n"; text.String() != want {
-		t.Errorf("got %q, want %q", text.String(), want)
-	}
-	if err := writeJSON(&object, now); err != nil {
-		t.Fatal(err)
-	}
-	if want := `{"state":"served","detail":"all is well","namespaces":3,"missed":7}` + "\n"; object.String() != want {
-		t.Errorf("got %q, want %q", object.String(), want)
+	missed := uint64(7)
+	for _, test := range []struct {
+		missed       *uint64
+		text, object string
+	}{
+		{&missed, "7", "7"},
+		{nil, "may not be asked", "null"},
+	} {
+		now := transparent.Status{State: transparent.Served, Detail: "all is well", Namespaces: 3, Missed: test.missed}
+		var text, object bytes.Buffer
+		if err := writeText(&text, now); err != nil {
+			t.Fatal(err)
+		}
+		if want := "served\nall is well\nnamespaces: 3\nmissed: " + test.text + "\n"; text.String() != want {
+			t.Errorf("got %q, want %q", text.String(), want)
+		}
+		if err := writeJSON(&object, now); err != nil {
+			t.Fatal(err)
+		}
+		if want := `{"state":"served","detail":"all is well","namespaces":3,"missed":` + test.object + "}\n"; object.String() != want {
+			t.Errorf("got %q, want %q", object.String(), want)
+		}
 	}
 }

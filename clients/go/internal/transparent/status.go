@@ -32,8 +32,9 @@ type Status struct {
 	Namespaces int `json:"namespaces"`
 	// Missed is how often the kernel has left the program out, for another
 	// task was preempted within it on the same processor: such sockets are
-	// native, whatever their namespace. There are at most so many.
-	Missed uint64 `json:"missed"`
+	// native, whatever their namespace. There are at most so many. Nil where
+	// that may not be asked.
+	Missed *uint64 `json:"missed"`
 }
 
 // Read returns the door's status.
@@ -58,11 +59,14 @@ func Read() (Status, error) {
 	} else if !open {
 		detail = "sockets stay native until the module is loaded: modprobe graft"
 	}
-	missed, err := readMissed()
-	if err != nil {
+	found := Status{State: Served, Detail: detail, Namespaces: len(cookies)}
+	switch missed, err := readMissed(); {
+	case err == nil:
+		found.Missed = &missed
+	case !errors.Is(err, fs.ErrPermission):
 		return Status{}, err
 	}
-	return Status{State: Served, Detail: detail, Namespaces: len(cookies), Missed: missed}, nil
+	return found, nil
 }
 
 // readMissed asks the programs that rewrite sockets. Where there are two, a
@@ -102,13 +106,14 @@ func missedBy(pin string) (uint64, error) {
 }
 
 func absent() (Status, error) {
+	found := Status{State: NotLoaded, Detail: "the program is not loaded: systemctl start graft-transparent", Missed: new(uint64)}
 	var cannot *KernelCannotError
 	if err := kernelCan(btf.NewCache()); errors.As(err, &cannot) {
-		return Status{State: KernelCannot, Detail: cannot.Error() + "; the preload library serves"}, nil
+		found.State, found.Detail = KernelCannot, cannot.Error()+"; the preload library serves"
 	} else if err != nil {
 		return Status{}, err
 	}
-	return Status{State: NotLoaded, Detail: "the program is not loaded: systemctl start graft-transparent"}, nil
+	return found, nil
 }
 
 func listNamespaces() ([]uint64, error) {
