@@ -489,13 +489,14 @@ static int bpf(int command, union bpf_attr *attributes, const char *what)
 static void take_program(void)
 {
 	struct bpf_link_info info = { 0 };
+	union bpf_attr ask = { .info = { .info_len = sizeof(info), .info = (uintptr_t)&info } };
 	int link;
 
 	if (program >= 0)
 		return;
 	link = bpf(BPF_OBJ_GET, &(union bpf_attr){ .pathname = (uintptr_t)DOOR_LINK }, DOOR_LINK);
-	bpf(BPF_OBJ_GET_INFO_BY_FD,
-	    &(union bpf_attr){ .info = { .bpf_fd = link, .info_len = sizeof(info), .info = (uintptr_t)&info } }, "info");
+	ask.info.bpf_fd = link;
+	bpf(BPF_OBJ_GET_INFO_BY_FD, &ask, "info");
 	program = bpf(BPF_PROG_GET_FD_BY_ID, &(union bpf_attr){ .prog_id = info.prog_id }, "open");
 	if (unlink(DOOR_LINK) < 0)
 		err(1, "%s", DOOR_LINK);

@@ -137,6 +137,7 @@ def run_inside(
         mount -o remount,bind,ro "$1"
         mount --bind "$2" "$1/mnt"
         mount -t tmpfs tmpfs "$1/tmp"
+        mount -t tmpfs tmpfs "$1/run"
         mount -t proc proc "$1/proc"
         mount --bind /dev "$1/dev"
         root=$1
