@@ -59,7 +59,7 @@ def make(name: str, upstream: str, work: Path) -> Path:
             (root / _NGINX[1:]).write_text(text)
             _copy(root, "/usr/sbin/nginx", *_linked("/usr/sbin/nginx"))
         case "go":
-            _place(root, _GO, "/srv/web")
+            place_go(root, "/srv/web")
         case "musl":
             compile_web(root / "srv/web")
             _copy(root, "/lib/ld-musl-x86_64.so.1")
@@ -71,6 +71,11 @@ def make(name: str, upstream: str, work: Path) -> Path:
 def make_root() -> None:
     """Put what node runs into the machine's root."""
     _place(Path("/"), _PROGRAMS / "web.js", _SCRIPT)
+
+
+def place_go(root: Path, where: str) -> None:
+    """Copy the Go program, which is linked statically, to a path in a root."""
+    _place(root, _GO, where)
 
 
 def compile_web(target: Path, *options: str) -> None:

@@ -38,12 +38,13 @@ GO_PACKAGES = (
     *("gcc", "libc6-dev", "iproute2", "ca-certificates"),
 )
 GO_PATH = "/usr/lib/go-1.26/bin"
-# What the tests of containers have besides: engines, runtimes, and a program that compiles as it runs.
+# What the tests of containers have besides: engines, runtimes, and a program that compiles as it runs. docker.io brings
+# containerd, with ctr and the plugin for Kubernetes; Debian 13 has neither nerdctl, crictl, CRI-O nor a kubelet.
 CONTAINER_PACKAGES = {
     "bookworm": ("podman", "crun", "runc", "netavark", "ca-certificates", "nodejs"),
     "trixie": (
         *("podman", "crun", "runc", "netavark", "ca-certificates", "containernetworking-plugins"),
-        *("docker.io", "docker-cli", "nodejs"),
+        *("docker.io", "docker-cli", "lxc", "nodejs"),
     ),
 }
 KERNEL_PACKAGES = ("linux-image-amd64", "linux-headers-amd64")
@@ -88,7 +89,7 @@ def _with_containers(release: Release, *idle: str) -> Release:
     )
 
 
-_DOCKER_UNITS = ("docker.service", "docker.socket", "containerd.service")
+_ENGINE_UNITS = ("docker.service", "docker.socket", "containerd.service", "lxc.service", "lxc-net.service")
 _BOOKWORM = Release(
     "bookworm",
     "bookworm",
@@ -112,7 +113,7 @@ SUITES = {
         Suite("bookworm-containers", _with_containers(_BOOKWORM), "bookworm"),
         Suite("trixie", _TRIXIE, "trixie"),
         Suite("trixie-backports", _TRIXIE, "trixie-backports"),
-        Suite("trixie-containers", _with_containers(_TRIXIE, *_DOCKER_UNITS), "trixie"),
+        Suite("trixie-containers", _with_containers(_TRIXIE, *_ENGINE_UNITS), "trixie"),
     )
 }
 DEFAULT_SUITE = "trixie"
