@@ -36,11 +36,17 @@ func add(args *skel.CmdArgs) error {
 		return err
 	}
 	result := conf.PrevResult
+	if result != nil && len(conf.PodAddresses) > 0 {
+		return types.NewError(types.ErrInvalidNetworkConfig, "podAddresses are for pods without an interface, and the plugins "+
+			"before graft-cni made one: leave them out", "")
+	}
 	if result == nil {
 		if err := container.RaiseLoopback(args.Netns); err != nil {
 			return types.NewError(types.ErrInvalidNetNS, err.Error(), "")
 		}
-		result = loopback(conf, args.Netns)
+		if result, err = loopback(conf, args.Netns); err != nil {
+			return err
+		}
 	}
 	err = withGraftd(conf, conf.timeout(), func(ctx context.Context, graftd *client.Client) error {
 		return container.Apply(ctx, graftd, attachment(conf, args), table)
@@ -51,13 +57,22 @@ func add(args *skel.CmdArgs) error {
 	return types.PrintResult(result, conf.CNIVersion)
 }
 
-// loopback is the result of a container without another plugin: no interface but lo, and no address of its own.
-func loopback(conf *config, netns string) types.Result {
-	return &current.Result{
+// loopback is the result of a container without another plugin: no interface but lo, and no address but podAddresses,
+// which are of no interface.
+func loopback(conf *config, netns string) (types.Result, error) {
+	addresses, err := conf.addresses()
+	if err != nil {
+		return nil, err
+	}
+	result := &current.Result{
 		CNIVersion: current.ImplementedSpecVersion,
 		Interfaces: []*current.Interface{{Name: "lo", Mac: "00:00:00:00:00:00", Sandbox: netns}},
 		DNS:        conf.DNS,
 	}
+	for _, address := range addresses {
+		result.IPs = append(result.IPs, &current.IPConfig{Address: address})
+	}
+	return result, nil
 }
 
 // check fails where the container has not what add gave it.

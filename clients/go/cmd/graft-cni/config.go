@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,13 +44,16 @@ type config struct {
 	Rules     []json.RawMessage `json:"rules"`
 	ACL       []json.RawMessage `json:"acl"`
 
+	// PodAddresses are what a pod without an interface is said to have, for runtimes that want some: the host's own.
+	PodAddresses []string `json:"podAddresses"`
+
 	RuntimeConfig struct {
 		PortMappings []container.PortMapping `json:"portMappings"`
 	} `json:"runtimeConfig"`
 }
 
 var (
-	ownKeys = []string{"acl", "endpoints", "rules", "target", "timeout", "transparent"}
+	ownKeys = []string{"acl", "endpoints", "podAddresses", "rules", "target", "timeout", "transparent"}
 
 	// Those of the specification, and those that runtimes add.
 	cniKeys = []string{
@@ -110,6 +115,9 @@ func (c *config) table(stdin []byte, args string) (*container.Table, error) {
 	if c.Timeout < 0 || c.Timeout > longestTimeout {
 		return nil, fmt.Errorf("timeout %v: it is a number of seconds, to %d", c.Timeout, longestTimeout)
 	}
+	if _, err := c.addresses(); err != nil {
+		return nil, err
+	}
 	table := &container.Table{}
 	for i, raw := range c.Endpoints {
 		message := &graftv1.Endpoint{}
@@ -168,6 +176,19 @@ func addArgs(table *container.Table, args string) error {
 		}
 	}
 	return nil
+}
+
+// addresses are podAddresses, each as a network of its own.
+func (c *config) addresses() ([]net.IPNet, error) {
+	var found []net.IPNet
+	for i, text := range c.PodAddresses {
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" {
+			return nil, fmt.Errorf("podAddresses[%d]: '%s' is no address", i, text)
+		}
+		found = append(found, net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(address.BitLen(), address.BitLen())})
+	}
+	return found, nil
 }
 
 func (c *config) timeout() time.Duration {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,6 +136,35 @@ func TestAddBehindAnotherPluginPassesItsResultOn(t *testing.T) {
 	}
 }
 
+func TestAPodWithoutAnInterfaceHasTheAddressesThatItIsSaidToHave(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("to make a network namespace takes root")
+	}
+	asleep := exec.Command("sleep", "60")
+	asleep.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := asleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { asleep.Process.Kill(); asleep.Wait() }()
+	netns := fmt.Sprintf("CNI_NETNS=/proc/%d/ns/net", asleep.Process.Pid)
+	graftd := played.Start(t)
+	found := plugin(t, "ADD", configuration(graftd, `, "podAddresses": ["10.0.0.2", "fd00::2"]`), netns)
+	var result struct {
+		Interfaces []struct{ Name string }
+		IPs        []struct {
+			Address   string
+			Interface *int
+		}
+	}
+	if err := json.Unmarshal([]byte(found.stdout), &result); err != nil || found.Code != 0 {
+		t.Fatal(found, err)
+	}
+	if len(result.Interfaces) != 1 || len(result.IPs) != 2 || result.IPs[0].Interface != nil ||
+		result.IPs[0].Address != "10.0.0.2/32" || result.IPs[1].Address != "fd00::2/128" {
+		t.Errorf("got %+v", result)
+	}
+}
+
 func TestAProcesssFileIsTakenForTheProcess(t *testing.T) {
 	graftd := played.Start(t)
 	if found := plugin(t, "ADD", configuration(graftd, web+chained), "CNI_NETNS=/proc/4321/ns/net"); found.Code != 0 {
@@ -196,7 +226,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		wrong            string
 	}{
 		{name: "an unknown key", more: `, "endpoint": []`, code: 7,
-			wrong: "graft-cni has no 'endpoint': it has acl, endpoints, rules, target, timeout, transparent"},
+			wrong: "graft-cni has no 'endpoint': it has acl, endpoints, podAddresses, rules, target, timeout, transparent"},
 		{name: "of another type", more: `, "endpoints": "http"`, code: 6, wrong: "'endpoints' is a string; it has to be a list"},
 		{name: "an unknown field", more: `, "endpoints": [{"name": "a", "inet": {"port": 80}}]`, code: 7,
 			wrong: "endpoints[0].inet has no 'port': it has address, ports, protocols, mark, device"},
@@ -222,6 +252,10 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{name: "an address that is none", args: "GRAFT_ENDPOINT=a=10.0.0:80", code: 7,
 			wrong: `CNI_ARGS: GRAFT_ENDPOINT: "10.0.0" at character 1 of "10.0.0:80": this is no address`},
 		{name: "a timeout for ever", more: `, "timeout": 1000`, code: 7, wrong: "timeout 1000: it is a number of seconds, to 120"},
+		{name: "a pod's address that is none", more: `, "podAddresses": ["10.0.0.2", "10.0.0.2/24"]`, code: 7,
+			wrong: "podAddresses[1]: '10.0.0.2/24' is no address"},
+		{name: "a pod's address besides another plugin's", more: `, "podAddresses": ["10.0.0.2"]`, code: 7,
+			wrong: "the plugins before graft-cni made one: leave them out"},
 		{name: "no port", more: mapped(`{"containerPort": 80}`), code: 7,
 			wrong: "runtimeConfig.portMappings[0]: hostPort 0 and containerPort 80: each is a number from 1 to 65535"},
 		{name: "SCTP", more: mapped(`{"hostPort": 1, "containerPort": 1, "protocol": "sctp"}`), code: 7,
