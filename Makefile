@@ -135,6 +135,7 @@ install-tests: $(bench_programs)
 	install -d $(DESTDIR)$(TESTS_DIR)
 	if [ -n "$^" ]; then install $^ $(DESTDIR)$(TESTS_DIR)/; fi
 	$(call install_go,cnitool,$(TESTS_DIR))
+	$(call install_go,cri,$(TESTS_DIR))
 	$(call install_go,web,$(TESTS_DIR))
 
 build/tests/bench/hold: tests/guest/nl.h

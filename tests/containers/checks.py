@@ -10,12 +10,15 @@ from containers.network import HOST, PEER, Peer
 from service.place import run
 
 
-def assert_serves_and_fetches(peer: Peer, port: int, pid: int) -> None:
-    """Its program does both on the host's stack, and a port without a rule stays in the container."""
+def assert_serves_and_fetches(peer: Peer, port: int, pid: int, address: str = HOST) -> None:
+    """Its program does both on the host's stack, and a port without a rule stays in the container.
+
+    ``address`` is what its socket has; ``*`` is all of the host's.
+    """
     peer.await_answer(port)
     assert peer.ask(port) == PEER
     assert peer.ask(port, "/fetch") == HOST
-    assert listening() >= {f"{HOST}:{port}"}
+    assert listening() >= {f"{address}:{port}"}
     inside = listening("nsenter", "--net", "--target", str(pid))
     assert {one.rpartition(":")[2] for one in inside} == {str(UNRULED)}, inside
     assert not peer.answered(UNRULED)

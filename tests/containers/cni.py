@@ -18,7 +18,7 @@ _TOOL = "/usr/lib/graft/tests/cnitool"
 _PLUGINS = "/usr/lib/cni"
 _WEB = "/usr/lib/graft/tests/web"
 # Connections to what is around the host. Ports of the host's come by portMappings.
-_TABLE = {
+TABLE = {
     "endpoints": [{"name": "ep-out", "inet": {"address": HOST, "ports": {}}}],
     "rules": [
         {
@@ -37,7 +37,7 @@ class Network:
     def __init__(self, folder: Path, name: str, *before: Mapping[str, Any], version: str = "1.1.0") -> None:
         self._name = name
         self._folder = folder
-        ours = {"type": "graft-cni", "capabilities": {"portMappings": True}, **_TABLE}
+        ours = {"type": "graft-cni", "capabilities": {"portMappings": True}, **TABLE}
         configuration = {"cniVersion": version, "name": name, "plugins": [*before, ours]}
         (folder / f"{name}.conflist").write_text(json.dumps(configuration))
 

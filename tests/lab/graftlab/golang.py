@@ -47,17 +47,19 @@ make -C clients/go all "VERSION=$1" O=/mnt/programs
 if tool=$(go -C clients/go list -f '{{.ImportPath}}' tool | grep /cnitool$); then
     go -C clients/go build -trimpath -o /mnt/programs/ "$tool"
 fi
-# And what the tests of containers run in some.
-if [ -e clients/go/internal/web ]; then
-    CGO_ENABLED=0 go -C clients/go build -trimpath -ldflags '-s -w' -o /mnt/programs/ ./internal/web
-fi
+# And what the tests of containers run in some, and what plays a kubelet.
+for program in web cri; do
+    if [ -e clients/go/internal/$program ]; then
+        CGO_ENABLED=0 go -C clients/go build -trimpath -ldflags '-s -w' -o /mnt/programs/ ./internal/$program
+    fi
+done
 for program in programs/*; do go version -m "$program" >"linked/${program##*/}"; done
 """
 # How names are looked up is the machine's own affair, and told to the root where modules are fetched.
 _NAMES = (Path("/etc/resolv.conf"), Path("/etc/hosts"))
 _CHECK = "make -s -C clients/go check"
 # They are in no package.
-_FOR_TESTS = ("cnitool", "web")
+_FOR_TESTS = ("cnitool", "cri", "web")
 
 
 @dataclass(frozen=True)

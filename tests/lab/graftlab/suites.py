@@ -89,7 +89,10 @@ def _with_containers(release: Release, *idle: str) -> Release:
     )
 
 
-_ENGINE_UNITS = ("docker.service", "docker.socket", "containerd.service", "lxc.service", "lxc-net.service")
+_ENGINE_UNITS = (
+    *("docker.service", "docker.socket", "containerd.service"),
+    *("lxc.service", "lxc-net.service", "lxc-monitord.service"),
+)
 _BOOKWORM = Release(
     "bookworm",
     "bookworm",
