@@ -76,7 +76,9 @@ class TransparentMap:
                     found.put(cookie)
                     keys.add(cookie)
                 hints[:] = bytes(due)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if served and self._pin.exists():
+                self._refuse(error)
             return False
         except OSError as error:
             if served:
@@ -86,6 +88,8 @@ class TransparentMap:
     def _refuse(self, error: OSError) -> NoReturn:
         number = error.errno or errno.EIO
         match number:
+            case errno.ENOENT:
+                sentence = f"the BPF door's map {self._pin} has no hints beside it: systemctl reload {_DOOR}"
             case errno.EPERM:
                 sentence = (
                     f"the BPF door's map {self._pin} may not be opened, for graftd has not the system call bpf: "

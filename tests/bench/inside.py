@@ -9,11 +9,12 @@ FILE receives opcost's lines, each with the name of its comparison. Without oper
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -57,27 +58,22 @@ def _measure(comparisons: Sequence[Comparison], forwarded: Sequence[int], report
         if paths.intersection(plans.CROWDS):
             _fill(testbed.CONTAINER, plans.FEW_ENDPOINTS)
             stack.enter_context(_crowd())
-        if paths.intersection(plans.LOADED):
-            stack.enter_context(_door())
         for comparison in comparisons:
-            _compare(comparison, report)
+            with _door() if plans.LOADED.intersection(comparison.paths) else nullcontext():
+                _compare(comparison, report)
 
 
 @contextmanager
 def _door() -> Iterator[None]:
-    """The BPF door, for the container."""
+    """The BPF door, for the container. Whoever measures takes its program, and attaches it in turn."""
+    container = netns.open_selected(testbed.CONTAINER)
     try:
-        _load()
-        cookie = netns.cookie_of(netns.open_selected(testbed.CONTAINER))
-        TransparentMap().equalize(frozenset({cookie}), whole=True)
+        subprocess.run((_LOADER, "load"), check=True)
+        TransparentMap().equalize(frozenset({netns.cookie_of(container)}), whole=True)
         yield
     finally:
+        os.close(container)
         subprocess.run((_LOADER, "unload"), check=True)
-
-
-def _load() -> None:
-    """Put the BPF door's program in place, or back."""
-    subprocess.run((_LOADER, "load"), check=True)
 
 
 @contextmanager
@@ -120,8 +116,6 @@ def _fill(container: str, endpoints: int) -> None:
 
 def _compare(comparison: Comparison, report: IO[str]) -> None:
     words = [str(_PROGRAMS / "opcost"), "-r", str(comparison.rounds)]
-    if any(path in plans.LOADED for path in comparison.paths):
-        _load()
     for number, path in enumerate(comparison.paths):
         near, far = ends.PATHS[path]
         words += ["-e", near.words(f"near-{number}"), "-e", far.words(f"far-{number}")]

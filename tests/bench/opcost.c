@@ -12,11 +12,11 @@
  *
  * Each -e is an end of a path: the namespace in which its program runs (a name below /run/netns, or a
  * path), the door that the program takes (0: none; 3: none, but a client binds its address first, as
- * one of door 1 has to; 4: none, where the BPF door serves), the address that it binds, IPv4 or IPv6, the address at which the other end
- * reaches it, its port, and for door 1 the endpoints that a server and a client of it bind. Each -p is
- * a path: the end under test, and the one that it talks to. Each -t is a path in whose batches the BPF
- * door's program is at work: it is taken from its pin, which is gone then. Prints one JSON object per
- * batch: instructions per operation.
+ * one of door 1 has to; 4: none, where the BPF door serves), the address that it binds, IPv4 or IPv6,
+ * the address at which the other end reaches it, its port, and for door 1 the endpoints that a server
+ * and a client of it bind. Each -p is a path: the end under test, and the one that it talks to. Each -t
+ * is a path in whose batches the BPF door's program is at work: it is taken from its pin, which is gone
+ * then. Prints one JSON object per batch: instructions per operation.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -500,6 +500,8 @@ static void take_program(void)
 	program = bpf(BPF_PROG_GET_FD_BY_ID, &(union bpf_attr){ .prog_id = info.prog_id }, "open");
 	if (unlink(DOOR_LINK) < 0)
 		err(1, "%s", DOOR_LINK);
+	if (!access(DOOR_LINK "-too", F_OK))
+		errx(1, "this kernel preempts itself, so there are two programs, and figures would be of one");
 	close(link);
 }
 

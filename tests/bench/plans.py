@@ -28,7 +28,7 @@ HOST_BESIDE = "host, BPF door loaded"
 NATIVE = "container's own stack"
 NATIVE_BESIDE = "container's own stack, BPF door loaded"
 BESIDES = (HOST_BESIDE, NATIVE_BESIDE)
-LOADED = (DOOR, *BESIDES)
+LOADED = frozenset((DOOR, *BESIDES))
 
 # The bystanders in the tables that a bind is looked up in.
 FEW_ENDPOINTS = 10

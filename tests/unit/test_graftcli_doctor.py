@@ -33,7 +33,6 @@ class Machine(Host):
         self.processes: dict[int, Process] = {}
         self.loaded = True
         self.release = ""
-        self.missed = 0
         self.installed = Module("1.2.3", "AB12")
         self.names = {"web"}
         self.tried: list[tuple[str | None, str, int, bool]] = []
@@ -49,9 +48,6 @@ class Machine(Host):
 
     def installed_module(self) -> Module | None:
         return self.installed
-
-    def door_missed(self) -> int:
-        return self.missed
 
     def has_netns(self, name: str) -> bool:
         return name in self.names
@@ -108,11 +104,6 @@ def test_a_healthy_node_has_no_findings(bed: Bed, machine: Machine) -> None:
 
 
 Fault = Callable[[Bed, Machine], None]
-
-
-def missed(bed: Bed, machine: Machine) -> None:
-    door(m.TRANSPARENT_STATE_SERVED)(bed, machine)
-    machine.missed = 7
 
 
 def test_no_module_waits_on_another_machine(bed: Bed, machine: Machine) -> None:
@@ -287,12 +278,6 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
         "transparent-io-uring",
         "sockets that a program makes by io_uring do not pass it",
         "socket(2)",
-    ),
-    "door that missed": (
-        missed,
-        "transparent-missed",
-        "left its program out 7 times: sockets made then are native",
-        "systemctl reload graft-transparent",
     ),
     "refused": (sync(m.SYNC_STATE_FAILED), "kernel-refuses", "the kernel refuses it: no device", "graftcli reconcile"),
     "pending": (sync(m.SYNC_STATE_PENDING), "pending", "it is not in the kernel yet: no device", "graftcli reconcile"),

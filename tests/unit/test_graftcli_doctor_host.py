@@ -9,8 +9,6 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from graftcli.doctor.host import Host, Process, Trial
 
 
@@ -86,20 +84,3 @@ def test_this_process_and_others(tmp_path: Path) -> None:
             idle.kill()
     assert found
     assert found.is_static is True
-
-
-def test_what_the_bpf_door_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By graft-transparent, where it is installed and may ask."""
-    host = Host()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert host.door_missed() == 0
-    program = tmp_path / "graft-transparent"
-    for script, expected in (
-        ("""[ "$*" = "status --json" ] && echo '{"state": "served", "missed": 12}'""", 12),
-        ('echo \'{"state": "not-loaded", "missed": 0}\'; exit 3', 0),
-        ("""echo '{"missed": null}'""", 0),
-        ("echo no; exit 0", 0),
-    ):
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-        assert host.door_missed() == expected

@@ -85,6 +85,7 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     def opened(name: str) -> Map:
         assert name == str(path)
         if Map.pinned is None:
+            path.unlink()
             raise FileNotFoundError(errno.ENOENT, "gone meanwhile")
         return Map.pinned
 
@@ -150,6 +151,14 @@ def test_whoever_is_in_the_map_is_hinted_at_and_nobody_else(pin: Path) -> None:
     assert found.hinted() == {place_of(7)}
 
 
+def test_hints_are_where_the_loader_has_them(pin: Path) -> None:
+    """The same stand in clients/go/internal/transparent."""
+    one, found = made(pin), there()
+    for cookie, place in {0: 0, 1: 40503, 2: 15470, 4097: 5587, 2**64 - 1: 25032}.items():
+        one.equalize(frozenset({cookie}), whole=False)
+        assert found.hinted() == {place}
+
+
 def test_those_with_the_same_hint_keep_it(pin: Path) -> None:
     one, found = made(pin), there()
     first = 5
@@ -161,11 +170,15 @@ def test_those_with_the_same_hint_keep_it(pin: Path) -> None:
 
 
 def test_no_hints(pin: Path) -> None:
-    """They go last: they are a map's that is about to go."""
+    """A program that looks for them serves, so that who is in the map alone is not served."""
     one, found = made(pin), there()
     one.equalize(frozenset({1}), whole=False)
     found.hints, hints = None, found.hints
+    with pytest.raises(KernelError, match="has no hints beside it: systemctl reload graft-transparent"):
+        one.equalize(frozenset({1, 2}), whole=False)
+    pin.with_name("link").rename(pin.with_name("elsewhere"))
     assert not one.equalize(frozenset({1, 2}), whole=False)
+    pin.with_name("elsewhere").rename(pin.with_name("link"))
     found.hints = hints
     assert one.equalize(frozenset({1, 2}), whole=False)
     assert found.held == {1, 2}
@@ -175,7 +188,6 @@ def test_no_map(pin: Path) -> None:
     one = made(pin)
     Map.pinned = None
     assert not one.equalize(frozenset({1}), whole=False)  # it went between two looks
-    pin.unlink()
     assert not one.equalize(frozenset({1}), whole=True)
 
 

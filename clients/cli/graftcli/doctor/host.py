@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import mmap
 import os
 import platform
@@ -75,14 +74,6 @@ class Host:
             return Module(*(_modinfo(field) for field in ("version", "srcversion")))
         except (OSError, subprocess.CalledProcessError):
             return None
-
-    def door_missed(self) -> int:
-        """How often the kernel left the BPF door's program out; 0 also where that cannot be told."""
-        try:
-            found = json.loads(_printed("graft-transparent", "status", "--json"))
-        except (OSError, subprocess.CalledProcessError, ValueError):
-            return 0
-        return int(found["missed"] or 0)
 
     def has_netns(self, name: str) -> bool:
         return (self.netns / name).exists()
@@ -165,14 +156,10 @@ def _link(file: Path) -> str:
 
 
 def _modinfo(field: str) -> str:
-    return _printed("modinfo", "--field", field, "graft").strip()
-
-
-def _printed(*command: str) -> str:
-    """What a command prints. Raises OSError and CalledProcessError."""
+    command = ["modinfo", "--field", field, "graft"]
     path = f"/usr/sbin:/sbin:{os.environ.get('PATH', '')}"
     done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)  # noqa: S603 all ours
-    return done.stdout
+    return done.stdout.strip()
 
 
 def _cookie() -> int:

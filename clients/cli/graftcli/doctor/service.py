@@ -146,14 +146,6 @@ def transparent(facts: Facts) -> Iterator[Finding]:
         cause = f"{most} would have it, and its programs are grafted only if libgraft.so is preloaded: {door.detail}"
         yield Finding(WARNING, code, "BPF door", cause, remedy)
         return
-    if missed := facts.host.door_missed():
-        yield Finding(
-            WARNING,
-            "transparent-missed",
-            "BPF door",
-            f"the kernel, which preempts itself, left its program out {missed} times: sockets made then are native",
-            f"systemctl reload graft-transparent, for what became of its mode since; {_PRELOAD}",
-        )
     yield Finding(
         NOTE,
         "transparent-io-uring",

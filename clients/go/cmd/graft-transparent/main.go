@@ -118,7 +118,7 @@ func writeJSON(out io.Writer, now transparent.Status) error {
 func writeText(out io.Writer, now transparent.Status) error {
 	missed := "may not be asked"
 	if now.Missed != nil {
-		missed = strconv.FormatUint(*now.Missed, 10)
+		missed = "at most " + strconv.FormatUint(*now.Missed, 10)
 	}
 	_, err := fmt.Fprintf(out, "%s\n%s\nnamespaces: %d\nmissed: %s\n", now.State, now.Detail, now.Namespaces, missed)
 	return err

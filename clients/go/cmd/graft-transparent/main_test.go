@@ -66,7 +66,7 @@ func TestWriting(t *testing.T) {
 		missed       *uint64
 		text, object string
 	}{
-		{&missed, "7", "7"},
+		{&missed, "at most 7", "7"},
 		{nil, "may not be asked", "null"},
 	} {
 		now := transparent.Status{State: transparent.Served, Detail: "all is well", Namespaces: 3, Missed: test.missed}

@@ -49,11 +49,6 @@ func typesSuffice(types *btf.Spec) error {
 // Where a kernel whose mode may be chosen tells which it has.
 var preemptPath = "/sys/kernel/debug/sched/preempt"
 
-// wanted tells whether this kernel needs the program of a pin.
-func wanted(pin string) bool {
-	return pin != tooPin || preempts()
-}
-
 // preempts tells whether the kernel may preempt a task within a program; yes
 // where that is not known.
 func preempts() bool {

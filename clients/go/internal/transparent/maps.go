@@ -26,8 +26,8 @@ const (
 // that spare most others the look-up.
 type maps struct {
 	namespaces, hints *ebpf.Map
-	// areNew tells that they are not pinned yet.
-	areNew bool
+	// areNew tells that they were made here, arePinned that these then were pinned.
+	areNew, arePinned bool
 }
 
 func (m *maps) close() {
@@ -45,7 +45,7 @@ func findMaps() (*maps, error) {
 	// They may be graftd's: reading is enough for a program that looks up.
 	namespaces, err := openPinned(mapPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeMaps(spec)
+		return makeMaps(spec, takeKept)
 	}
 	if err != nil {
 		return nil, err
@@ -53,7 +53,13 @@ func findMaps() (*maps, error) {
 	hints, err := openPinned(hintsPath())
 	if err != nil {
 		namespaces.Close()
-		return nil, fmt.Errorf("%w; 'graft-transparent unload' removes what is left", err)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// Someone removed them, or loaded the program before there were any.
+		return makeMaps(spec, listNamespaces)
+	}
+	if err != nil {
+		return nil, err
 	}
 	found := &maps{namespaces: namespaces, hints: hints}
 	if err := errors.Join(spec.Maps[mapName].Compatible(namespaces), spec.Maps[hintsName].Compatible(hints)); err != nil {
@@ -63,8 +69,12 @@ func findMaps() (*maps, error) {
 	return found, nil
 }
 
-// makeMaps returns new maps with the namespaces that were kept for a restart.
-func makeMaps(spec *ebpf.CollectionSpec) (*maps, error) {
+// makeMaps returns new maps with the namespaces that list returns.
+func makeMaps(spec *ebpf.CollectionSpec, list func() ([]uint64, error)) (*maps, error) {
+	cookies, err := list()
+	if err != nil {
+		return nil, err
+	}
 	namespaces, err := ebpf.NewMap(spec.Maps[mapName])
 	if err != nil {
 		return nil, fmt.Errorf("making the map of namespaces: %w", explained(err))
@@ -75,28 +85,24 @@ func makeMaps(spec *ebpf.CollectionSpec) (*maps, error) {
 		return nil, fmt.Errorf("making the hints to the map of namespaces: %w", explained(err))
 	}
 	made := &maps{namespaces: namespaces, hints: hints, areNew: true}
-	if err := made.refill(); err != nil {
+	if err := made.fill(cookies); err != nil {
 		made.close()
 		return nil, err
 	}
 	return made, nil
 }
 
-// refill gives new maps whom those before them had.
-func (m *maps) refill() error {
-	cookies, err := takeKept()
-	if err != nil {
-		return err
-	}
+// fill gives new maps whom those before them had.
+func (m *maps) fill(cookies []uint64) error {
 	hints := make([]byte, 1<<hashBits)
 	for _, cookie := range cookies {
 		hints[hash(cookie)] = 1
 		if err := m.namespaces.Put(cookie, uint8(1)); err != nil {
-			return fmt.Errorf("giving the map the namespaces that were kept for a restart: %w", err)
+			return fmt.Errorf("giving the map the namespaces of the one before: %w", err)
 		}
 	}
 	if err := m.hints.Put(uint32(0), hints); err != nil {
-		return fmt.Errorf("hinting at the namespaces that were kept for a restart: %w", err)
+		return fmt.Errorf("hinting at the namespaces of the map before: %w", err)
 	}
 	return nil
 }
@@ -110,10 +116,11 @@ func (m *maps) publish() (notice string, err error) {
 	if !m.areNew {
 		return giveAway(hintsPath(), mapPath())
 	}
-	// A loader that was killed may have left its own.
-	if err := remove(hintsPath()); err != nil {
+	// A loader that was killed may have left its own, and a map without hints is replaced.
+	if err := unpinMaps(); err != nil {
 		return "", err
 	}
+	m.arePinned = true
 	if err := m.hints.Pin(hintsPath()); err != nil {
 		return "", fmt.Errorf("pinning the hints to the map of namespaces: %w", err)
 	}

@@ -30,10 +30,9 @@ type Status struct {
 	Detail string `json:"detail"`
 	// Namespaces is how many are in the map.
 	Namespaces int `json:"namespaces"`
-	// Missed is how often the kernel has left the program out, for another
-	// task was preempted within it on the same processor: such sockets are
-	// native, whatever their namespace. There are at most so many. Nil where
-	// that may not be asked.
+	// Missed is how many sockets, of any namespace, are native for the kernel
+	// having left the program out while another task was preempted within it
+	// on the same processor, at most. Nil where that may not be asked.
 	Missed *uint64 `json:"missed"`
 }
 
@@ -69,8 +68,8 @@ func Read() (Status, error) {
 	return found, nil
 }
 
-// readMissed asks the programs that rewrite sockets. Where there are two, a
-// socket passed by both, and so is counted by the one that missed fewer.
+// readMissed asks the programs that rewrite sockets. Where there are two,
+// each counts what passed it by, and what passed both is in both counts.
 func readMissed() (uint64, error) {
 	missed, err := missedBy(pins[0].pin)
 	if err != nil {

@@ -65,20 +65,21 @@ func Load() (notice string, err error) {
 	defer collection.Close()
 
 	undo := func(err error) error {
-		if err = errors.Join(err, dropFresh()); found.areNew {
+		if err = errors.Join(err, dropFresh()); found.arePinned {
 			err = errors.Join(err, unpinMaps())
 		}
 		return err
 	}
-	if err := attachAll(collection); err != nil {
+	two := preempts()
+	if err := attachAll(collection, two); err != nil {
 		return "", undo(err)
 	}
 	// graftd takes a map for a program that serves.
 	if notice, err = found.publish(); err != nil {
 		return "", undo(err)
 	}
-	// Nothing follows for an earlier one's that is not wanted any more.
-	if !wanted(tooPin) {
+	// An earlier one's second program, which nothing replaces.
+	if !two {
 		if err := remove(pinPath(tooPin)); err != nil {
 			return "", undo(err)
 		}
@@ -135,9 +136,9 @@ func ownCookie() (uint64, error) {
 
 // attachAll starts the programs and pins their links, by fresh pins. The first
 // rewrites nothing until it is told that the module serves.
-func attachAll(collection *ebpf.Collection) error {
+func attachAll(collection *ebpf.Collection, two bool) error {
 	for _, each := range pins {
-		if !wanted(each.pin) {
+		if each.pin == tooPin && !two {
 			continue
 		}
 		if err := attach(collection.Programs[each.program], freshPath(each.pin)); err != nil {
