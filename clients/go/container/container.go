@@ -10,8 +10,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -22,6 +24,11 @@ import (
 // LabelSource is the label that says which program made a namespace: oci, cni, lxc or docker.
 const LabelSource = "graft.source"
 
+const annotationOrigin = "graft.origin"
+
+// How long to try to remove what could not be kept, however little time is left.
+const removal = 3 * time.Second
+
 // Container is a container's namespace as graftd is to know it.
 type Container struct {
 	// ID is the namespace's, as NamespaceID makes it.
@@ -29,6 +36,10 @@ type Container struct {
 
 	// Selector says which network namespace it is. It has to be there; when it goes, graftd forgets the container.
 	Selector *graftv1.NamespaceSelector
+
+	// Origin is where its runtime keeps it, "" where ids are never used twice. Of two containers with one id the second
+	// is refused while the first is there, and removes nothing of it.
+	Origin string
 
 	// Labels and Annotations are kept with the namespace.
 	Labels, Annotations map[string]string
@@ -92,6 +103,9 @@ func ProcessOf(path string) (uint32, bool) {
 // Apply makes graftd hold the container's namespace with just this table, all or nothing. A port of the host that is
 // mapped to another container already is refused; of two that map one at the same time, the later is.
 func Apply(ctx context.Context, c *client.Client, container Container, table *Table) error {
+	if err := container.unique(ctx, c); err != nil {
+		return err
+	}
 	if err := table.free(ctx, c, container.ID); err != nil {
 		return err
 	}
@@ -102,9 +116,49 @@ func Apply(ctx context.Context, c *client.Client, container Container, table *Ta
 		return err
 	}
 	if err := table.first(ctx, c, container.ID); err != nil {
-		return errors.Join(err, Remove(ctx, c, container.ID))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
+		defer cancel()
+		if left := Remove(ctx, c, container.ID, container.Origin); left != nil {
+			return fmt.Errorf("%w; and %s stays until its network namespace is gone: %w", err, name(container.ID), left)
+		}
+		return err
 	}
 	return nil
+}
+
+// unique refuses a container whose id is that of another one that is there.
+func (container Container) unique(ctx context.Context, c *client.Client) error {
+	other, err := ofAnother(ctx, c, container.ID, container.Origin)
+	if err != nil || other == nil {
+		return err
+	}
+	if other.Transient && other.State != graftv1.NamespaceState_NAMESPACE_STATE_PRESENT {
+		return nil
+	}
+	owner := "not made for a container"
+	if origin := other.Annotations[annotationOrigin]; origin != "" {
+		owner = "that of the container in " + origin
+	}
+	return &client.Error{
+		Code:    codes.AlreadyExists,
+		Message: fmt.Sprintf("there is a %s already, %s: give this container another id, or end that one", other.Name, owner),
+	}
+}
+
+// ofAnother returns the namespace that has this id and another origin, nil where there is none.
+func ofAnother(ctx context.Context, c *client.Client, id, origin string) (*graftv1.Namespace, error) {
+	if origin == "" {
+		return nil, nil
+	}
+	found, err := c.Namespaces.GetNamespace(ctx, &graftv1.GetNamespaceRequest{Name: name(id)})
+	var failure *client.Error
+	if errors.As(err, &failure) && failure.Code == codes.NotFound {
+		return nil, nil
+	}
+	if err != nil || found.Annotations[annotationOrigin] == origin {
+		return nil, err
+	}
+	return found, nil
 }
 
 // Check fails where graftd does not hold the container's namespace as Apply left it, or the kernel does not. What others
@@ -140,9 +194,13 @@ func damaged(format string, arguments ...any) error {
 }
 
 // Remove deletes a container's namespace with its table and ends the sockets that were grafted through it. One that is
-// not there is no error.
-func Remove(ctx context.Context, c *client.Client, id string) error {
-	_, err := c.Namespaces.DeleteNamespace(ctx, &graftv1.DeleteNamespaceRequest{
+// not there is no error, nor is one of another origin, which stays.
+func Remove(ctx context.Context, c *client.Client, id, origin string) error {
+	other, err := ofAnother(ctx, c, id, origin)
+	if err != nil || other != nil {
+		return err
+	}
+	_, err = c.Namespaces.DeleteNamespace(ctx, &graftv1.DeleteNamespaceRequest{
 		Name:         name(id),
 		AllowMissing: true,
 		Force:        true,
@@ -170,13 +228,20 @@ func List(ctx context.Context, c *client.Client, labels map[string]string) ([]st
 }
 
 func wanted(container Container, table *Table) *graftv1.ApplyNamespaceRequest {
+	annotations := maps.Clone(container.Annotations)
+	if container.Origin != "" {
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[annotationOrigin] = container.Origin
+	}
 	endpoints, rules, acl := table.named(name(container.ID))
 	return &graftv1.ApplyNamespaceRequest{
 		Name: name(container.ID),
 		Namespace: &graftv1.Namespace{
 			Selector:    container.Selector,
 			Labels:      container.Labels,
-			Annotations: container.Annotations,
+			Annotations: annotations,
 			Transparent: container.Transparent,
 			Transient:   true,
 		},

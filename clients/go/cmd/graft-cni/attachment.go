@@ -109,7 +109,7 @@ func del(args *skel.CmdArgs) error {
 		return err
 	}
 	err = withGraftd(conf, delTimeout, func(ctx context.Context, graftd *client.Client) error {
-		return container.Remove(ctx, graftd, id(conf, args.ContainerID, args.IfName))
+		return container.Remove(ctx, graftd, id(conf, args.ContainerID, args.IfName), "")
 	})
 	if unreachable(err) || obstructed(err) {
 		fmt.Fprintf(os.Stderr, "graft-cni: %v; the table of container %s goes by itself with its network namespace\n",
@@ -138,7 +138,7 @@ func gc(args *skel.CmdArgs) error {
 		var failed []error
 		for _, one := range found {
 			if !valid[one] {
-				failed = append(failed, container.Remove(ctx, graftd, one))
+				failed = append(failed, container.Remove(ctx, graftd, one, ""))
 			}
 		}
 		return errors.Join(failed...)
@@ -225,15 +225,15 @@ func explain(err error) error {
 		return err
 	}
 	explained := *failure
-	switch failure.Reason {
-	case "SELECTOR_TAKEN":
+	switch {
+	case failure.Reason == "SELECTOR_TAKEN":
 		explained.Message = fmt.Sprintf("the container's network namespace has a table already, that of %s: graft-cni belongs "+
 			"in one network of a container, and the annotations graft.* are left out then", failure.Metadata["resource"])
-	case "NOT_OURS":
-		if failure.Metadata["owner"] == "" {
-			explained.Message = "the container is in the host's own network namespace, where there is nothing to graft: give " +
-				"it another"
-		}
+	case failure.Reason == "NOT_OURS" && failure.Metadata["owner"] == "":
+		explained.Message = "the container is in the host's own network namespace, where there is nothing to graft: give " +
+			"it another"
+	default:
+		return err
 	}
 	return &explained
 }

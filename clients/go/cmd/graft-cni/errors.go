@@ -44,7 +44,7 @@ func told(err error) error {
 	for _, field := range failure.Fields {
 		details = append(details, configWords.Replace(field.Path)+": "+field.Description)
 	}
-	return types.NewError(code, failure.Message, strings.Join(details, "; "))
+	return types.NewError(code, err.Error(), strings.Join(details, "; "))
 }
 
 // unreachable tells whether graftd could not be asked, or could do nothing.

@@ -63,6 +63,7 @@ func (s *state) graft(ctx context.Context, annotations map[string]string) error 
 	return apply(ctx, container.Container{
 		ID:          container.NamespaceID("oci", s.ID),
 		Selector:    selector,
+		Origin:      s.Bundle,
 		Labels:      map[string]string{container.LabelSource: s.source()},
 		Annotations: map[string]string{annotationContainer: s.ID},
 		Transparent: transparent,
@@ -114,16 +115,16 @@ func (s *state) poststop(ctx context.Context) error {
 	if err == nil && !container.Annotated(annotations) {
 		return nil
 	}
-	return remove(ctx, container.NamespaceID("oci", s.ID))
+	return remove(ctx, container.NamespaceID("oci", s.ID), s.Bundle)
 }
 
-func remove(ctx context.Context, id string) error {
+func remove(ctx context.Context, id, origin string) error {
 	ctx, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()
 	graftd, err := client.Dial(ctx, client.Options{Patience: stopPatience})
 	if err == nil {
 		defer graftd.Close()
-		err = container.Remove(ctx, graftd, id)
+		err = container.Remove(ctx, graftd, id, origin)
 	}
 	if err != nil {
 		reason := strings.TrimSuffix(err.Error(), ".")

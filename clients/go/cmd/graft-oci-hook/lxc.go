@@ -34,9 +34,10 @@ func lxc(ctx context.Context, args []string) error {
 	if name == "" {
 		return fmt.Errorf("LXC_NAME is not in the environment: lxc.hook.%s runs this, nobody else", hook)
 	}
-	id := container.NamespaceID("lxc", name)
+	// Names are unique in one lxcpath.
+	id, origin := container.NamespaceID("lxc", name), os.Getenv("LXC_CONFIG_FILE")
 	if hook == "post-stop" {
-		return remove(ctx, id)
+		return remove(ctx, id, origin)
 	}
 	pid, err := strconv.ParseUint(os.Getenv("LXC_PID"), 10, 31)
 	if err != nil {
@@ -45,6 +46,7 @@ func lxc(ctx context.Context, args []string) error {
 	err = apply(ctx, container.Container{
 		ID:          id,
 		Selector:    container.Process(uint32(pid)),
+		Origin:      origin,
 		Labels:      map[string]string{container.LabelSource: "lxc"},
 		Annotations: map[string]string{annotationContainer: name},
 		Transparent: transparent,

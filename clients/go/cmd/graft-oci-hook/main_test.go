@@ -124,7 +124,8 @@ func TestAContainerIsGraftedByItsAnnotations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			graftd := start(t)
-			stdin := stateOf(t, bundle(t, test.parent, test.config), test.annotations)
+			folder := bundle(t, test.parent, test.config)
+			stdin := stateOf(t, folder, test.annotations)
 			hook(stdin, "createRuntime").want(t, 0, "")
 			got := graftd.Namespace("oci-" + id)
 			if got == nil {
@@ -134,7 +135,7 @@ func TestAContainerIsGraftedByItsAnnotations(t *testing.T) {
 			want := &graftv1.Namespace{
 				Selector:    &graftv1.NamespaceSelector{By: process},
 				Labels:      map[string]string{"graft.source": test.source},
-				Annotations: map[string]string{"graft.container": id},
+				Annotations: map[string]string{"graft.container": id, "graft.origin": folder},
 				Transparent: test.transparent,
 				Transient:   true,
 			}
@@ -375,6 +376,27 @@ func TestABundleThatIsGoneIsCleanedUpAfter(t *testing.T) {
 		t.Fatal(err)
 	}
 	hook(stateOf(t, folder, nil), "poststop").want(t, 0, "")
+	if graftd.Namespaces() != 0 {
+		t.Error("something stayed behind")
+	}
+}
+
+func TestASecondContainerOfTheSameID(t *testing.T) {
+	graftd := start(t)
+	first, second := bundle(t, "userdata", ""), bundle(t, "userdata", "")
+	hook(stateOf(t, first, annotations), "createRuntime").want(t, 0, "")
+	held := graftd.Namespace("oci-" + id)
+	got := hook(stateOf(t, second, annotations), "createRuntime")
+	got.want(t, 1, fmt.Sprintf("graft-oci-hook: container %s: there is a namespaces/oci-%s already, that of the container in %s: "+
+		"give this container another id, or end that one\n", id, id, first))
+	// Its runtime ends it then; what that removes is not the first one's.
+	hook(stateOf(t, second, annotations), "poststop").want(t, 0, "")
+	if graftd.Namespace("oci-"+id) != held {
+		t.Error("the first container lost its namespace")
+	}
+	// It starts again, after a poststop that was lost.
+	hook(stateOf(t, first, annotations), "createRuntime").want(t, 0, "")
+	hook(stateOf(t, first, annotations), "poststop").want(t, 0, "")
 	if graftd.Namespaces() != 0 {
 		t.Error("something stayed behind")
 	}

@@ -79,6 +79,16 @@ func differences(held, wanted *graftv1.ApplyNamespaceRequest) []*graftv1.Differe
 	return found
 }
 
+func (s *namespaces) GetNamespace(
+	_ context.Context, request *graftv1.GetNamespaceRequest,
+) (*graftv1.Namespace, error) {
+	held, found := s.graftd.held[request.Name]
+	if !found {
+		return nil, Refusal(codes.NotFound, "NAMESPACE_NOT_FOUND", "there is no "+request.Name)
+	}
+	return shown(held), nil
+}
+
 func (s *namespaces) DeleteNamespace(
 	_ context.Context, request *graftv1.DeleteNamespaceRequest,
 ) (*graftv1.DeleteNamespaceResponse, error) {

@@ -56,7 +56,7 @@ func TestWhatALoaderLeftIsSettled(t *testing.T) {
 		{[]string{"link-new"}, nil},
 		{append([]string{"link-new", "link-opens-new"}, served...), served},
 		{append([]string{"link-new", "link-opens-new", "link-closes-new"}, served...), served},
-		{append([]string{"link-new", "link-too-new", "link-too"}, served...), append([]string{"link-too"}, served...)},
+		{append([]string{"link-new", "link-too-new", "link-too"}, served...), []string{"link", "link-closes", "link-opens", "link-too"}},
 		// The first was put in its place.
 		{
 			append([]string{"link-opens-new", "link-closes-new"}, served...),
