@@ -30,13 +30,17 @@ class Container:
         lines = self._configuration.read_text().splitlines()
         self._made = [line for line in lines if not line.startswith(("lxc.net.", "lxc.apparmor."))]
 
-    def configure(self, network: str, options: Sequence[str]) -> None:
-        """Write its configuration, with a network of this type and the hook, which gets the options."""
+    def configure(self, network: str, options: Sequence[str], version: int = 0) -> None:
+        """Write its configuration, with a network of this type and the hook, which gets the options.
+
+        ``version`` is that of how LXC tells a hook of its container.
+        """
         lines = [
             *self._made,
             # The guest has not what loads profiles.
             "lxc.apparmor.profile = unconfined",
             f"lxc.net.0.type = {network}",
+            f"lxc.hook.version = {version}",
             f"lxc.hook.start-host = {_HOOK} lxc start-host {shlex.join(options)}",
             f"lxc.hook.post-stop = {_HOOK} lxc post-stop",
         ]

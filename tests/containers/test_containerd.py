@@ -121,8 +121,8 @@ def configuration(engine: Containerd, tmp_path: Path) -> Iterator[dict[str, Any]
     made["linux"]["cgroupsPath"] = "/web"
     made["hooks"] = {stage: [{"path": HOOK, "args": [HOOK, stage]}] for stage in ("createRuntime", "poststop")}
     yield made
-    ctr("task", "delete", "--force", "web", check=False)
-    ctr("container", "delete", "web", "refused", check=False)
+    for kind, *force in (("task", "--force"), ("container",)):
+        ctr(kind, "delete", *force, "web", "refused", check=False)
 
 
 def test_ctr_runs_a_container_with_the_hook(configuration: dict[str, Any], tmp_path: Path, peer: Peer) -> None:

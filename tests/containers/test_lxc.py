@@ -39,9 +39,9 @@ def _told(since: float) -> str:
     return run("journalctl", "--quiet", "--output=cat", "--identifier=graft-oci-hook", f"--since=@{int(since)}")
 
 
-@pytest.mark.parametrize("network", ["empty", "veth"])
-def test_its_services_serve_and_fetch(network: str, web: Container, peer: Peer) -> None:
-    web.configure(network, _OPTIONS)
+@pytest.mark.parametrize(("network", "version"), [("empty", 0), ("veth", 1)])
+def test_its_services_serve_and_fetch(network: str, version: int, web: Container, peer: Peer) -> None:
+    web.configure(network, _OPTIONS, version)
     web.start()
     assert_serves_and_fetches(peer, 8080, web.pid())
     (namespace,) = cli_json("list-namespaces")
