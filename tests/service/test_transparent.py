@@ -186,7 +186,7 @@ def test_the_map_follows(place: Place) -> None:
 
 @pytest.mark.usefixtures("permitted")
 def test_a_restart_of_the_program(place: Place) -> None:
-    """Who is in the map stays there, without graftd; a stop forgets."""
+    """Who is in the map stays there, without graftd."""
     systemctl("start", _UNIT)
     if not _kernel_can():
         assert show(_UNIT, "ConditionResult") == ["no"]
@@ -202,14 +202,18 @@ def test_a_restart_of_the_program(place: Place) -> None:
         assert _keys() == kept
     systemctl("stop", _UNIT)
     assert not _FOLDER.exists()
-    assert not Path("/run/graft-transparent").exists()
     systemctl("start", _UNIT)
-    assert _keys() == set()
+    assert _keys() == kept
     systemctl("start", *SOCKETS, SERVICE)
     assert _door()["namespaces"] == 1
     assert _keys() == kept
     systemctl("stop", _UNIT)
     cli("delete-namespace web --force --yes")
+    systemctl("start", _UNIT)
+    assert _door()["namespaces"] == 0
+    assert _keys() == set()
+    systemctl("stop", _UNIT)
+    shutil.rmtree("/run/graft-transparent")
 
 
 @pytest.mark.usefixtures("permitted", "loaded")

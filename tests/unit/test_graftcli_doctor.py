@@ -112,10 +112,11 @@ def test_no_module_waits_on_another_machine(bed: Bed, machine: Machine) -> None:
     assert examined(bed, machine) == []
 
 
-def run(line: str) -> Fault:
+def run(*lines: str) -> Fault:
     def cause(bed: Bed, machine: Machine) -> None:
-        done = bed.run(line)
-        assert done.status == 0, done.err
+        for line in lines:
+            done = bed.run(line)
+            assert done.status == 0, done.err
 
     return cause
 
@@ -304,10 +305,10 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
         "--protocol both",
     ),
     "port": (
-        run("-n web update-rule http --port 8080"),
+        run("-n web update-endpoint ep-http --port 80-90", "-n web update-rule http --port 8080"),
         "rule-port",
-        "matches port 8080, which is outside endpoint ep-http's 80",
-        "update-rule http --port 80",
+        "matches port 8080, which is outside endpoint ep-http's 80-90",
+        "update-rule http --port 80-90",
     ),
     "acl": (
         run("-n web add-acl-rule d --deny --endpoint ep-http"),
@@ -400,7 +401,16 @@ def test_an_empty_table(bed: Bed, machine: Machine) -> None:
 def test_a_port_of_its_own_socket_is_no_fault(bed: Bed, machine: Machine) -> None:
     machine.trials["10.0.0.2", 80] = Trial(errno.EADDRINUSE)
     local = m.SocketAddress(address="10.0.0.2", port=80)
-    bed.fake.sockets = [m.Socket(name="namespaces/web/sockets/5", cookie=5, endpoint="ep-http", local=local)]
+    for endpoint in ("ep-http", "ep-http6"):  # one of IPv6 may have it, for both
+        bed.fake.sockets = [m.Socket(name="namespaces/web/sockets/5", cookie=5, endpoint=endpoint, local=local)]
+        assert codes(bed, machine) == []
+    bed.fake.sockets = [m.Socket(name="namespaces/shop/sockets/5", cookie=5, endpoint="ep-http", local=local)]
+    assert codes(bed, machine) == ["port-taken"]
+
+
+def test_another_port_that_an_endpoint_gives_is_no_fault(bed: Bed, machine: Machine) -> None:
+    """As where port 8080 of the host's is a container's 80."""
+    run("-n web update-rule http --port 8080")(bed, machine)
     assert codes(bed, machine) == []
 
 
@@ -523,6 +533,13 @@ def test_denials_are_explained(bed: Bed, machine: Machine) -> None:
     assert found.remedy.startswith("graftcli -n web list-acl-rules --endpoint ep-http")
     machine.processes[9] = PROCESS
     assert codes(bed, machine, "web", 9) == ["denied-capable"]
+
+
+def test_what_was_refused_to_a_namespace_that_is_gone_is_no_fault(bed: Bed, machine: Machine) -> None:
+    event = denied(m.GRAFT_REASON_ACL)
+    event.namespace = "namespaces/gone"
+    bed.fake.events = [event, denied(m.GRAFT_REASON_CAPABLE)]
+    assert codes(bed, machine, "") == ["denied-capable"]
 
 
 def test_what_stayed_native_is_a_note(bed: Bed, machine: Machine) -> None:

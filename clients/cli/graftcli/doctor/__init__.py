@@ -64,7 +64,8 @@ def run(session: Session, args: Args, host: Host | None = None) -> int:
     wanted = namespace_name(args.words[0]) if args.words else session.parent()
     pid = whole(args, "pid", 2**22) or 0
     facts = Facts(session.client, host or Host(), "" if wanted == ALL else wanted, pid)
-    found = list(examine(facts))
+    # What is as it should be comes last.
+    found = sorted(examine(facts), key=lambda one: one.level == NOTE)
     if session.plain:
         session.write([one._asdict() for one in found])
     elif session.form == "name":

@@ -18,10 +18,10 @@ _MOST = 20
 
 
 def events(facts: Facts) -> Iterator[Finding]:
-    """One finding for all that happened alike, the newest first."""
+    """One finding for all that happened alike, the newest first; of namespaces that are gone nothing."""
     groups: dict[tuple[str, int, int, str, int], list[m.SocketEvent]] = {}
     for event in facts.events:
-        if not facts.pid or event.pid == facts.pid:
+        if event.namespace in facts.namespaces and (not facts.pid or event.pid == facts.pid):
             key = (event.namespace, event.kind, event.reason, event.endpoint, event.address.port)
             groups.setdefault(key, []).append(event)
     newest = sorted(groups.values(), key=lambda group: group[-1].time.ToNanoseconds(), reverse=True)

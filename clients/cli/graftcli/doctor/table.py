@@ -61,9 +61,10 @@ def _protocols(given: Iterable[int]) -> set[int]:
 
 
 def _misses(rule: m.Rule, served: m.PortRange) -> bool:
-    """Whether no port that it matches is one of an endpoint's. Port 0, and any, are every one's."""
+    """Whether no port that it matches is one of an endpoint's. One that has a single port gives that to whoever binds;
+    port 0, and any, are every one's."""
     low, high = text.matched(rule)
-    return low > 0 and served.high > 0 and (high < served.low or served.high < low)
+    return low > 0 and served.high > served.low and (high < served.low or served.high < low)
 
 
 def dead_rules(facts: Facts) -> Iterator[Finding]:

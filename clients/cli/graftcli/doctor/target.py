@@ -67,7 +67,7 @@ def _endpoint(facts: Facts, endpoint: m.Endpoint) -> Iterator[Finding]:
             remedy = f"ip addr add {inet.address} dev DEVICE, or: {_update(where, name)} --address ADDRESS"
             yield Finding(ERROR, "address-missing", subject, cause, remedy)
             return
-        if trial.error == errno.EADDRINUSE and not _own(facts, where, name, fixed):
+        if trial.error == errno.EADDRINUSE and not _own(facts, where, fixed):
             yield _taken(facts, subject, path, endpoint, stream=stream)
 
 
@@ -91,12 +91,9 @@ def _kinds(inet: m.InetTarget) -> list[bool]:
     return [stream for stream, one in ((True, m.PROTOCOL_TCP), (False, m.PROTOCOL_UDP)) if one in protocols]
 
 
-def _own(facts: Facts, where: str, name: str, port: int) -> bool:
-    """Whether a grafted socket of the endpoint's has the port: then all is well."""
-    return any(
-        one.endpoint == name and one.local.port == port and one.name.startswith(f"namespaces/{where}/")
-        for one in facts.sockets
-    )
+def _own(facts: Facts, where: str, port: int) -> bool:
+    """Whether a grafted socket of the namespace's has the port: then all is well. One of IPv6 has IPv4's as well."""
+    return any(one.local.port == port and one.name.startswith(f"namespaces/{where}/") for one in facts.sockets)
 
 
 def _path(selector: m.NamespaceSelector) -> str | None:

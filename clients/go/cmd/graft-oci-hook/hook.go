@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"graftd/clients/go/client"
 	"graftd/clients/go/container"
+	"graftd/clients/go/graftv1"
 )
 
 // annotationContainer keeps a container's id in full: the namespace's own id may have no room for it.
@@ -80,7 +82,40 @@ func apply(ctx context.Context, one container.Container, table *container.Table)
 		return err
 	}
 	defer graftd.Close()
+	if one.Transparent {
+		if err := doorServed(ctx, graftd); err != nil {
+			return err
+		}
+	}
 	return explain(container.Apply(ctx, graftd, one, table))
+}
+
+// doorServed fails where the programs of a container that is to be transparent would not be grafted. A program that is
+// being loaded, as at boot, is waited for.
+func doorServed(ctx context.Context, graftd *client.Client) error {
+	until := time.Now().Add(doorPatience)
+	for {
+		found, err := graftd.Node.GetStatus(ctx, &graftv1.GetStatusRequest{})
+		if err != nil {
+			return err
+		}
+		switch door := found.Transparent; door.GetState() {
+		case graftv1.TransparentState_TRANSPARENT_STATE_NOT_LOADED:
+			if time.Now().Before(until) {
+				time.Sleep(doorPatience / 20)
+				continue
+			}
+			return notServed(door)
+		case graftv1.TransparentState_TRANSPARENT_STATE_KERNEL_CANNOT, graftv1.TransparentState_TRANSPARENT_STATE_FAILED:
+			return notServed(door)
+		}
+		return nil
+	}
+}
+
+func notServed(door *graftv1.TransparentStatus) error {
+	return fmt.Errorf("its programs would not be grafted: %s; or say that it is not transparent, and have its programs "+
+		"load libgraft.so", door.Detail)
 }
 
 // explain says in a container's terms what graftd refuses in a namespace's.
@@ -94,8 +129,8 @@ func explain(err error) error {
 		return fmt.Errorf("its network namespace has a table already, that of %s: containers of one pod share it, so "+
 			"the annotations graft.* belong on one of them alone, the one that lives longest", refused.Metadata["resource"])
 	case "POLICY_DENIED":
-		return fmt.Errorf("%w; what annotations may ask for is what a policy of graftd.toml(5) allows in namespaces like "+
-			"oci-*", err)
+		return fmt.Errorf("%w; annotations may ask for what a policy for namespaces like oci-* allows, in "+
+			"/etc/graftd/graftd.toml, once systemctl reload graftd has read it", err)
 	case "NOT_OURS":
 		if refused.Metadata["owner"] == "" {
 			return errHostNetwork

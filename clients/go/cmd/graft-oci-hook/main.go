@@ -21,6 +21,8 @@ var version = "0"
 var (
 	startPatience = 10 * time.Second
 	stopPatience  = 3 * time.Second
+	// A BPF door that is not loaded yet is waited for: at boot, and while it is restarted.
+	doorPatience = 5 * time.Second
 )
 
 const usage = `Usage:

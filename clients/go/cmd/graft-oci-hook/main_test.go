@@ -33,7 +33,7 @@ const id = "5f0c3a"
 var told []string
 
 func TestMain(m *testing.M) {
-	startPatience, stopPatience = 700*time.Millisecond, 300*time.Millisecond
+	startPatience, stopPatience, doorPatience = 700*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
 	tellSystem = func(_ syslog.Priority, err error) { told = append(told, err.Error()) }
 	os.Exit(m.Run())
 }
@@ -284,7 +284,8 @@ func TestACaseThatCannotBeGraftedIsRefusedWithASentence(t *testing.T) {
 		},
 		"what policy forbids": {
 			annotations, "", refusal(codes.PermissionDenied, "POLICY_DENIED", "port 80 is not yours", nil),
-			"port 80 is not yours; what annotations may ask for is what a policy of graftd.toml(5) allows in namespaces like oci-*",
+			"port 80 is not yours; annotations may ask for what a policy for namespaces like oci-* allows, in " +
+				"/etc/graftd/graftd.toml, once systemctl reload graftd has read it",
 		},
 		"a configuration that is none": {
 			annotations, "[", nil, "reading the container's configuration BUNDLE/config.json: unexpected end of JSON input",
@@ -378,6 +379,49 @@ func TestABundleThatIsGoneIsCleanedUpAfter(t *testing.T) {
 	hook(stateOf(t, folder, nil), "poststop").want(t, 0, "")
 	if graftd.Namespaces() != 0 {
 		t.Error("something stayed behind")
+	}
+}
+
+func TestWithoutTheDoorAContainerThatIsTransparentDoesNotStart(t *testing.T) {
+	graftd := start(t)
+	folder := bundle(t, "userdata", "")
+	for state, want := range map[graftv1.TransparentState]int{
+		graftv1.TransparentState_TRANSPARENT_STATE_NOT_LOADED:    1,
+		graftv1.TransparentState_TRANSPARENT_STATE_KERNEL_CANNOT: 1,
+		graftv1.TransparentState_TRANSPARENT_STATE_FAILED:        1,
+		graftv1.TransparentState_TRANSPARENT_STATE_SERVED:        0,
+	} {
+		graftd.Status.Transparent = &graftv1.TransparentStatus{State: state, Detail: "the door is shut"}
+		sentence := ""
+		if want != 0 {
+			sentence = "graft-oci-hook: container " + id + ": its programs would not be grafted: the door is shut; or say that it " +
+				"is not transparent, and have its programs load libgraft.so\n"
+		}
+		hook(stateOf(t, folder, annotations), "createRuntime").want(t, want, sentence)
+		if got := graftd.Namespaces(); got != 1-want {
+			t.Errorf("%v: there are %d namespaces", state, got)
+		}
+		hook(stateOf(t, folder, plus("graft.transparent", "false")), "createRuntime").want(t, 0, "")
+		hook(stateOf(t, folder, annotations), "poststop").want(t, 0, "")
+	}
+}
+
+func TestADoorThatIsBeingLoadedIsWaitedFor(t *testing.T) {
+	graftd := start(t)
+	asked := 0
+	graftd.Before = func(_ context.Context, _ string, request proto.Message) error {
+		if _, ok := request.(*graftv1.GetStatusRequest); ok {
+			asked++
+			graftd.Status.Transparent = &graftv1.TransparentStatus{State: graftv1.TransparentState_TRANSPARENT_STATE_NOT_LOADED}
+			if asked > 2 {
+				graftd.Status.Transparent.State = graftv1.TransparentState_TRANSPARENT_STATE_SERVED
+			}
+		}
+		return nil
+	}
+	hook(stateOf(t, bundle(t, "userdata", ""), annotations), "createRuntime").want(t, 0, "")
+	if asked != 3 || graftd.Namespaces() != 1 {
+		t.Errorf("asked %d times, there are %d namespaces", asked, graftd.Namespaces())
 	}
 }
 
