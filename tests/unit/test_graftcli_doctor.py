@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from typing import TypeVar
 
 import grpc
@@ -15,8 +16,8 @@ from graft_client import messages as m
 from graftcli import doctor, exits
 from graftcli.cmdline import parse
 from graftcli.doctor.facts import Facts
-from graftcli.doctor.finding import ERROR, NOTE, Finding
-from graftcli.doctor.host import Host, Module, Process, Trial
+from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
+from graftcli.doctor.host import Host, Module, Process, Server, Trial
 from graftcli.doctor.reasons import EXPLANATIONS, explain
 from graftcli.forms import word
 from unit.graftcli_bed import Bed, running
@@ -34,6 +35,7 @@ class Machine(Host):
         self.loaded = True
         self.release = ""
         self.installed = Module("1.2.3", "AB12")
+        self.native: dict[str, list[Server]] = {}
         self.names = {"web"}
         self.tried: list[tuple[str | None, str, int, bool]] = []
 
@@ -60,6 +62,12 @@ class Machine(Host):
         return self.trials.get((address, port), Trial())
 
     def holder(self, path: str | None, port: int, *, stream: bool) -> str:
+        return "nginx (pid 12)"
+
+    def servers(self, path: str) -> list[Server]:
+        return self.native.get(path, [])
+
+    def owner(self, *inodes: str) -> str:
         return "nginx (pid 12)"
 
     def process(self, pid: int) -> Process | None:
@@ -406,6 +414,24 @@ def test_a_port_of_its_own_socket_is_no_fault(bed: Bed, machine: Machine) -> Non
         assert codes(bed, machine) == []
     bed.fake.sockets = [m.Socket(name="namespaces/shop/sockets/5", cookie=5, endpoint="ep-http", local=local)]
     assert codes(bed, machine) == ["port-taken"]
+
+
+def test_what_is_served_natively(bed: Bed, machine: Machine) -> None:
+    """In the namespace's own stack, where a rule would have grafted it."""
+    servers = [
+        Server(stream=True, address=ip_address("0.0.0.0"), port=80, inode="7"),
+        Server(stream=False, address=ip_address("10.0.0.9"), port=82, inode="8"),
+        Server(stream=True, address=ip_address("::"), port=81, inode="9"),
+    ]
+    machine.native["/run/netns/web"] = servers
+    (found,) = examined(bed, machine)
+    assert (found.level, found.code, found.subject) == (WARNING, "native-server", "web")
+    assert found.cause.startswith("nginx (pid 12) has tcp 0.0.0.0:80 natively, which rule http (")
+    assert "graftcli doctor web --pid PID" in found.remedy
+    run("-n web add-rule stay --direction ingress --port 80 --native")(bed, machine)
+    assert "native-server" not in codes(bed, machine)
+    bed.fake.status.netns_cookie = 2
+    assert "native-server" not in codes(bed, machine)
 
 
 def test_another_port_that_an_endpoint_gives_is_no_fault(bed: Bed, machine: Machine) -> None:

@@ -29,6 +29,15 @@ def test_this_machine() -> None:
         assert host.try_bind(None, "127.0.0.1", port, "", stream=False) == Trial()
         assert host.holder(None, port, stream=True).endswith(f"(pid {os.getpid()})")
         assert host.holder(None, port, stream=False) == ""
+    with socket.socket(socket.AF_INET6) as open_to_all, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        open_to_all.bind(("::", 0))
+        open_to_all.listen()
+        datagrams.bind(("0.0.0.0", 0))
+        wanted = {(True, "::", open_to_all.getsockname()[1]), (False, "0.0.0.0", datagrams.getsockname()[1])}
+        if not os.geteuid():  # others may not enter a namespace
+            found = {(one.stream, str(one.address), one.port) for one in host.servers("/proc/self/ns/net")}
+            assert wanted <= found
+            assert not any(address.startswith("127.") for _, address, _ in found)
 
 
 def test_what_proc_tells_of_a_process(tmp_path: Path) -> None:

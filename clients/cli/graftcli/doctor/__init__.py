@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from graftcli import exits
 from graftcli.cmdline import Args
-from graftcli.doctor import denials, namespace, process, service, table, target
+from graftcli.doctor import denials, namespace, native, process, service, table, target
 from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
 from graftcli.doctor.host import Host
@@ -41,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     table.dead_rules,
     table.acl,
     target.addresses,
+    native.servers,
     process.process,
     process.sockets,
     denials.events,

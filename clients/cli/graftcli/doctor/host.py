@@ -12,6 +12,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +21,8 @@ from graftd.errors import GraftError
 Result = TypeVar("Result")
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 _PT_INTERP = 3
+# How /proc/net writes that a socket listens.
+_LISTENS = "0A"
 
 
 class Trial(NamedTuple):
@@ -46,6 +49,15 @@ class Process(NamedTuple):
     is_go: bool
     is_privileged: bool
     can_configure: bool
+
+
+class Server(NamedTuple):
+    """A socket that listens, or a datagram socket. stream: TCP, otherwise UDP."""
+
+    stream: bool
+    address: IPv4Address | IPv6Address
+    port: int
+    inode: str
 
 
 class Host:
@@ -104,14 +116,19 @@ class Host:
     def holder(self, path: str | None, port: int, *, stream: bool) -> str:
         """Which process has the port, as `nginx (pid 12)`; "" where that is not to be seen."""
         try:
-            inodes = self.in_namespace(path, lambda: _inodes(port, stream=stream))
+            found = self.in_namespace(path, _servers)
         except (OSError, GraftError):
             return ""
-        return self._owner(inodes) if inodes else ""
+        return self.owner(*(one.inode for one in found if (one.stream, one.port) == (stream, port)))
 
-    def _owner(self, inodes: set[str]) -> str:
+    def servers(self, path: str) -> list[Server]:
+        """What is served in the own stack of a namespace's file; loopback is nobody else's. OSError, GraftError."""
+        return [one for one in self.in_namespace(path, _servers) if not one.address.is_loopback]
+
+    def owner(self, *inodes: str) -> str:
+        """The process that has one of these sockets, as `nginx (pid 12)`; "" where that is not to be seen."""
         wanted = {f"socket:[{inode}]" for inode in inodes}
-        for folder in self.proc.iterdir():
+        for folder in self.proc.iterdir() if wanted else ():
             if not folder.name.isdecimal():
                 continue
             # A process may end, or close a file, while it is looked at.
@@ -187,19 +204,27 @@ def _try_bind(address: str, port: int, device: str, *, stream: bool) -> Trial:
     return Trial()
 
 
-def _inodes(port: int, *, stream: bool) -> set[str]:
-    """Of the sockets that have a port in this thread's namespace: those that listen, and datagram ones."""
-    found = set()
-    for name in ("tcp", "tcp6") if stream else ("udp", "udp6"):
+def _servers() -> list[Server]:
+    """Those of this thread's namespace."""
+    found = []
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        stream = name.startswith("tcp")
         try:
             lines = Path("/proc/thread-self/net", name).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
-            words = line.split()
-            if int(words[1].rpartition(":")[2], 16) == port and (not stream or words[3] == "0A"):
-                found.add(words[9])
+            _, local, _, state, *_, inode = line.split()[:10]
+            if not stream or state == _LISTENS:
+                address, _, port = local.partition(":")
+                found.append(Server(stream, _address(address), int(port, 16), inode))
     return found
+
+
+def _address(words: str) -> IPv4Address | IPv6Address:
+    """Of words of 32 bits, each written as a number of this machine's."""
+    raw = b"".join(struct.pack("=I", int(words[i : i + 8], 16)) for i in range(0, len(words), 8))
+    return ip_address(raw)
 
 
 def _status(file: Path) -> dict[str, str]:

@@ -15,8 +15,7 @@ from graftd.errors import GraftError
 
 def addresses(facts: Facts) -> Iterator[Finding]:
     """Bind as each endpoint would."""
-    status = facts.status
-    if status and status.netns_cookie and status.netns_cookie != facts.host.cookie(None):
+    if on_another_machine(facts):
         yield Finding(
             NOTE,
             "elsewhere",
@@ -29,6 +28,12 @@ def addresses(facts: Facts) -> Iterator[Finding]:
         for endpoint in export.endpoints.endpoints:
             if endpoint.WhichOneof("kind") == "inet":
                 yield from _endpoint(facts, endpoint)
+
+
+def on_another_machine(facts: Facts) -> bool:
+    """Whether graftd runs elsewhere: on another machine, or in another network namespace than this command."""
+    status = facts.status
+    return bool(status and status.netns_cookie and status.netns_cookie != facts.host.cookie(None))
 
 
 def _endpoint(facts: Facts, endpoint: m.Endpoint) -> Iterator[Finding]:
@@ -44,7 +49,7 @@ def _endpoint(facts: Facts, endpoint: m.Endpoint) -> Iterator[Finding]:
             remedy = f"graftcli doctor {last(endpoint.target_namespace)} says why"
             yield Finding(ERROR, "target-absent", subject, cause, remedy)
             return
-        path = _path(target.selector) if target is not None else None
+        path = path_of(target.selector) if target is not None else None
         if path is None:
             return
     inet = endpoint.inet
@@ -96,8 +101,8 @@ def _own(facts: Facts, where: str, port: int) -> bool:
     return any(one.local.port == port and one.name.startswith(f"namespaces/{where}/") for one in facts.sockets)
 
 
-def _path(selector: m.NamespaceSelector) -> str | None:
-    """A namespace file of a target, where its selector names one."""
+def path_of(selector: m.NamespaceSelector) -> str | None:
+    """A namespace's file, where its selector names one."""
     match selector.WhichOneof("by"):
         case "iproute2_name":
             return f"/run/netns/{selector.iproute2_name}"
