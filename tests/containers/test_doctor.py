@@ -29,7 +29,7 @@ def test_a_program_that_stays_native_is_found(loaded: Images, peer: Peer) -> Non
     try:
         podman.start("crun", "web", loaded.podman("go"), *options(grafted(8080, transparent="false")))
         pid = podman.pid("web")
-        sentence = f"(pid {pid}) has tcp [::]:{images.PORT} natively"
+        sentence = f"(pid {pid}) listens natively at [::]:{images.PORT}"
         eventually(lambda: sentence in cli_outcome("doctor")[1], "it is found")
         assert cli_outcome("doctor")[0] != 0
         assert "a static Go program" in cli_outcome(f"doctor --pid {pid}")[1]
@@ -58,4 +58,5 @@ def test_a_door_that_was_stopped_serves_who_was_there(loaded: Images, peer: Peer
         systemctl("start", _DOOR)
         assert_serves_and_fetches(peer, 8080, podman.pid("web"))
     finally:
+        systemctl("start", _DOOR)
         podman.remove("web")

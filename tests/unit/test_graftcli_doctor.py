@@ -114,6 +114,17 @@ def test_a_healthy_node_has_no_findings(bed: Bed, machine: Machine) -> None:
 Fault = Callable[[Bed, Machine], None]
 
 
+def serving(protocol: int) -> Fault:
+    """The endpoint has a live socket."""
+
+    def cause(bed: Bed, machine: Machine) -> None:
+        local = m.SocketAddress(address="10.0.0.2", port=80)
+        name = "namespaces/web/sockets/5"
+        bed.fake.sockets = [m.Socket(name=name, cookie=5, endpoint="ep-http", local=local, protocol=protocol)]
+
+    return cause
+
+
 def test_no_module_waits_on_another_machine(bed: Bed, machine: Machine) -> None:
     installed("1.2.4", "CD34")(bed, machine)
     machine.release += "-other"
@@ -408,30 +419,73 @@ def test_an_empty_table(bed: Bed, machine: Machine) -> None:
 
 def test_a_port_of_its_own_socket_is_no_fault(bed: Bed, machine: Machine) -> None:
     machine.trials["10.0.0.2", 80] = Trial(errno.EADDRINUSE)
-    local = m.SocketAddress(address="10.0.0.2", port=80)
-    for endpoint in ("ep-http", "ep-http6"):  # one of IPv6 may have it, for both
-        bed.fake.sockets = [m.Socket(name="namespaces/web/sockets/5", cookie=5, endpoint=endpoint, local=local)]
+    name = "namespaces/web/sockets/5"
+    for address in ("10.0.0.2", "::ffff:10.0.0.2", "::"):  # one of IPv6 may have it, for both
+        local = m.SocketAddress(address=address, port=80)
+        bed.fake.sockets = [m.Socket(name=name, cookie=5, endpoint="ep-http", local=local, protocol=6)]
         assert codes(bed, machine) == []
-    bed.fake.sockets = [m.Socket(name="namespaces/shop/sockets/5", cookie=5, endpoint="ep-http", local=local)]
-    assert codes(bed, machine) == ["port-taken"]
+    for wrong in (
+        m.Socket(name="namespaces/shop/sockets/5", local=local, protocol=6),
+        m.Socket(name=name, local=m.SocketAddress(address="10.0.0.3", port=80), protocol=6),
+        m.Socket(name=name, local=local, protocol=17),
+    ):
+        bed.fake.sockets = [wrong]
+        assert codes(bed, machine) == ["port-taken"]
 
 
-def test_what_is_served_natively(bed: Bed, machine: Machine) -> None:
+def listens(address: str, port: int) -> Server:
+    return Server(stream=True, address=ip_address(address), port=port, inode="7")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.9"])
+def test_what_is_served_natively(bed: Bed, machine: Machine, address: str) -> None:
     """In the namespace's own stack, where a rule would have grafted it."""
-    servers = [
-        Server(stream=True, address=ip_address("0.0.0.0"), port=80, inode="7"),
-        Server(stream=False, address=ip_address("10.0.0.9"), port=82, inode="8"),
-        Server(stream=True, address=ip_address("::"), port=81, inode="9"),
-    ]
-    machine.native["/run/netns/web"] = servers
+    machine.native["/run/netns/web"] = [listens("0.0.0.0", 81), listens(address, 80), listens("10.0.0.8", 80)]
     (found,) = examined(bed, machine)
+    shown = "[::]" if address == "::" else address
     assert (found.level, found.code, found.subject) == (WARNING, "native-server", "web")
-    assert found.cause.startswith("nginx (pid 12) has tcp 0.0.0.0:80 natively, which rule http (")
+    assert found.cause.startswith(f"nginx (pid 12) listens natively at {shown}:80, which rule http (")
     assert "graftcli doctor web --pid PID" in found.remedy
-    run("-n web add-rule stay --direction ingress --port 80 --native")(bed, machine)
+
+
+@pytest.mark.parametrize(
+    ("address", "prepare"),
+    [
+        ("10.0.0.9", run("-n web add-rule stay --direction ingress --network 10.0.0.9 --native")),
+        ("10.0.0.9", run("-n web update-rule http --protocol udp")),
+        ("10.0.0.9", run("-n web update-rule http --network 10.0.0.8")),
+        ("fd00::9", run("version")),  # its endpoint is of IPv4
+        ("10.0.0.9", absent()),
+        ("10.0.0.9", status(netns_cookie=2)),
+        ("::", serving(6)),
+    ],
+    ids=["native", "protocol", "network", "family", "absent", "elsewhere", "served"],
+)
+def test_what_is_to_be_native(bed: Bed, machine: Machine, address: str, prepare: Fault) -> None:
+    machine.native["/run/netns/web"] = [listens(address, 80)]
+    prepare(bed, machine)
     assert "native-server" not in codes(bed, machine)
-    bed.fake.status.netns_cookie = 2
-    assert "native-server" not in codes(bed, machine)
+
+
+def test_a_narrow_rule_goes_before_a_wide_one(bed: Bed, machine: Machine) -> None:
+    run("-n web add-rule rest --direction ingress --native")(bed, machine)
+    machine.native["/run/netns/web"] = [listens("0.0.0.0", 80)]
+    assert codes(bed, machine) == ["native-server"]
+
+
+def test_a_socket_of_another_protocol_serves_nobody(bed: Bed, machine: Machine) -> None:
+    serving(17)(bed, machine)
+    machine.native["/run/netns/web"] = [listens("0.0.0.0", 80)]
+    assert codes(bed, machine) == ["native-server"]
+
+
+def test_a_namespace_that_may_not_be_entered(bed: Bed, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Machine, path: str) -> list[Server]:
+        raise PermissionError(errno.EPERM, path)
+
+    monkeypatch.setattr(Machine, "servers", refused)
+    (found,) = examined(bed, machine)
+    assert (found.level, found.code, found.subject) == (NOTE, "not-entered", "web")
 
 
 def test_another_port_that_an_endpoint_gives_is_no_fault(bed: Bed, machine: Machine) -> None:
@@ -564,8 +618,9 @@ def test_denials_are_explained(bed: Bed, machine: Machine) -> None:
 def test_what_was_refused_to_a_namespace_that_is_gone_is_no_fault(bed: Bed, machine: Machine) -> None:
     event = denied(m.GRAFT_REASON_ACL)
     event.namespace = "namespaces/gone"
-    bed.fake.events = [event, denied(m.GRAFT_REASON_CAPABLE)]
-    assert codes(bed, machine, "") == ["denied-capable"]
+    bed.fake.events = [event]
+    (found,) = examined(bed, machine, "")
+    assert (found.level, found.code, found.subject) == (NOTE, "denied-acl", "gone, which is gone")
 
 
 def test_what_stayed_native_is_a_note(bed: Bed, machine: Machine) -> None:

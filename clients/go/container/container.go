@@ -128,8 +128,11 @@ func Apply(ctx context.Context, c *client.Client, container Container, table *Ta
 
 // unique refuses a container whose id is that of another one that is there.
 func (container Container) unique(ctx context.Context, c *client.Client) error {
-	other, err := ofAnother(ctx, c, container.ID, container.Origin)
-	if err != nil || other == nil {
+	if container.Origin == "" {
+		return nil
+	}
+	other, err := get(ctx, c, container.ID)
+	if err != nil || other == nil || other.Annotations[annotationOrigin] == container.Origin {
 		return err
 	}
 	if other.Transient && other.State != graftv1.NamespaceState_NAMESPACE_STATE_PRESENT {
@@ -145,20 +148,14 @@ func (container Container) unique(ctx context.Context, c *client.Client) error {
 	}
 }
 
-// ofAnother returns the namespace that has this id and another origin, nil where there is none.
-func ofAnother(ctx context.Context, c *client.Client, id, origin string) (*graftv1.Namespace, error) {
-	if origin == "" {
-		return nil, nil
-	}
+// get returns the namespace that has this id, nil where there is none.
+func get(ctx context.Context, c *client.Client, id string) (*graftv1.Namespace, error) {
 	found, err := c.Namespaces.GetNamespace(ctx, &graftv1.GetNamespaceRequest{Name: name(id)})
 	var failure *client.Error
 	if errors.As(err, &failure) && failure.Code == codes.NotFound {
 		return nil, nil
 	}
-	if err != nil || found.Annotations[annotationOrigin] == origin {
-		return nil, err
-	}
-	return found, nil
+	return found, err
 }
 
 // Check fails where graftd does not hold the container's namespace as Apply left it, or the kernel does not. What others
@@ -196,16 +193,20 @@ func damaged(format string, arguments ...any) error {
 // Remove deletes a container's namespace with its table and ends the sockets that were grafted through it. One that is
 // not there is no error, nor is one of another origin, which stays.
 func Remove(ctx context.Context, c *client.Client, id, origin string) error {
-	other, err := ofAnother(ctx, c, id, origin)
-	if err != nil || other != nil {
-		return err
+	request := &graftv1.DeleteNamespaceRequest{Name: name(id), AllowMissing: true, Force: true, AbortSockets: true}
+	if origin != "" {
+		found, err := get(ctx, c, id)
+		if err != nil || found == nil || found.Annotations[annotationOrigin] != origin {
+			return err
+		}
+		// Another one may take its place before it is deleted.
+		request.Etag = found.Etag
 	}
-	_, err = c.Namespaces.DeleteNamespace(ctx, &graftv1.DeleteNamespaceRequest{
-		Name:         name(id),
-		AllowMissing: true,
-		Force:        true,
-		AbortSockets: true,
-	})
+	_, err := c.Namespaces.DeleteNamespace(ctx, request)
+	var failure *client.Error
+	if errors.As(err, &failure) && failure.Reason == "ETAG_MISMATCH" {
+		return Remove(ctx, c, id, origin)
+	}
 	return err
 }
 

@@ -18,18 +18,19 @@ _MOST = 20
 
 
 def events(facts: Facts) -> Iterator[Finding]:
-    """One finding for all that happened alike, the newest first; of namespaces that are gone nothing."""
+    """One finding for all that happened alike, the newest first."""
     groups: dict[tuple[str, int, int, str, int], list[m.SocketEvent]] = {}
     for event in facts.events:
-        if event.namespace in facts.namespaces and (not facts.pid or event.pid == facts.pid):
+        if not facts.pid or event.pid == facts.pid:
             key = (event.namespace, event.kind, event.reason, event.endpoint, event.address.port)
             groups.setdefault(key, []).append(event)
     newest = sorted(groups.values(), key=lambda group: group[-1].time.ToNanoseconds(), reverse=True)
     for group in newest[:_MOST]:
-        yield _finding(group)
+        # What a container was refused that is gone, perhaps for that reason, is no fault any more.
+        yield _finding(group, gone=group[-1].namespace not in facts.namespaces)
 
 
-def _finding(group: list[m.SocketEvent]) -> Finding:
+def _finding(group: list[m.SocketEvent], *, gone: bool) -> Finding:
     event = group[-1]
     reason = word_of(event, "reason")
     found = explain(reason)
@@ -52,8 +53,10 @@ def _finding(group: list[m.SocketEvent]) -> Finding:
         port=event.address.port or "PORT",
         direction="egress" if m.VERB_CONNECT in event.verbs else "ingress",
     )
-    level = WARNING if event.kind == m.SOCKET_EVENT_KIND_DENIED else NOTE
-    return Finding(level, f"{'denied' if level == WARNING else 'native'}-{reason or 'unknown'}", where, cause, remedy)
+    denied = event.kind == m.SOCKET_EVENT_KIND_DENIED
+    subject = f"{where}, which is gone" if gone else where
+    level = WARNING if denied and not gone else NOTE
+    return Finding(level, f"{'denied' if denied else 'native'}-{reason or 'unknown'}", subject, cause, remedy)
 
 
 def counters(facts: Facts) -> Iterator[Finding]:

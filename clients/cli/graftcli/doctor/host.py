@@ -122,8 +122,9 @@ class Host:
         return self.owner(*(one.inode for one in found if (one.stream, one.port) == (stream, port)))
 
     def servers(self, path: str) -> list[Server]:
-        """What is served in the own stack of a namespace's file; loopback is nobody else's. OSError, GraftError."""
-        return [one for one in self.in_namespace(path, _servers) if not one.address.is_loopback]
+        """What listens in the own stack of a namespace's file, but at loopback. OSError, GraftError."""
+        found = [one for one in self.in_namespace(path, _servers) if one.stream]
+        return [one for one in found if not one.address.is_loopback]
 
     def owner(self, *inodes: str) -> str:
         """The process that has one of these sockets, as `nginx (pid 12)`; "" where that is not to be seen."""
@@ -224,7 +225,8 @@ def _servers() -> list[Server]:
 def _address(words: str) -> IPv4Address | IPv6Address:
     """Of words of 32 bits, each written as a number of this machine's."""
     raw = b"".join(struct.pack("=I", int(words[i : i + 8], 16)) for i in range(0, len(words), 8))
-    return ip_address(raw)
+    found = ip_address(raw)
+    return found if found.version == 4 else found.ipv4_mapped or found
 
 
 def _status(file: Path) -> dict[str, str]:

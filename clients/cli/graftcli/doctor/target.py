@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from graft_client import messages as m
 from graftcli.doctor.facts import Facts
 from graftcli.doctor.finding import ERROR, NOTE, Finding
 from graftcli.session import last, middle
 from graftd.errors import GraftError
+
+_TCP = 6
 
 
 def addresses(facts: Facts) -> Iterator[Finding]:
@@ -72,7 +75,7 @@ def _endpoint(facts: Facts, endpoint: m.Endpoint) -> Iterator[Finding]:
             remedy = f"ip addr add {inet.address} dev DEVICE, or: {_update(where, name)} --address ADDRESS"
             yield Finding(ERROR, "address-missing", subject, cause, remedy)
             return
-        if trial.error == errno.EADDRINUSE and not _own(facts, where, fixed):
+        if trial.error == errno.EADDRINUSE and not _own(facts, where, inet.address, fixed, stream=stream):
             yield _taken(facts, subject, path, endpoint, stream=stream)
 
 
@@ -96,9 +99,16 @@ def _kinds(inet: m.InetTarget) -> list[bool]:
     return [stream for stream, one in ((True, m.PROTOCOL_TCP), (False, m.PROTOCOL_UDP)) if one in protocols]
 
 
-def _own(facts: Facts, where: str, port: int) -> bool:
-    """Whether a grafted socket of the namespace's has the port: then all is well. One of IPv6 has IPv4's as well."""
-    return any(one.local.port == port and one.name.startswith(f"namespaces/{where}/") for one in facts.sockets)
+def _own(facts: Facts, where: str, address: str, port: int, *, stream: bool) -> bool:
+    """Whether a grafted socket of the namespace's has address and port: then all is well. One that is open to all has
+    each address, and one of IPv6 those of IPv4 too."""
+    return any(
+        one.local.port == port
+        and (one.local.address in (address, f"::ffff:{address}") or ip_address(one.local.address).is_unspecified)
+        and (one.protocol == _TCP) == stream
+        and one.name.startswith(f"namespaces/{where}/")
+        for one in facts.sockets
+    )
 
 
 def path_of(selector: m.NamespaceSelector) -> str | None:

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -34,8 +35,8 @@ func lxc(ctx context.Context, args []string) error {
 	if name == "" {
 		return fmt.Errorf("LXC_NAME is not in the environment: lxc.hook.%s runs this, nobody else", hook)
 	}
-	// Names are unique in one lxcpath.
-	id, origin := container.NamespaceID("lxc", name), os.Getenv("LXC_CONFIG_FILE")
+	// Names are unique in one lxcpath. lxc-start -s needs no file.
+	id, origin := container.NamespaceID("lxc", name), cmp.Or(os.Getenv("LXC_CONFIG_FILE"), "a command line")
 	if hook == "post-stop" {
 		return remove(ctx, id, origin)
 	}

@@ -26,8 +26,8 @@ const (
 // that spare most others the look-up.
 type maps struct {
 	namespaces, hints *ebpf.Map
-	// areNew tells that they were made here, arePinned that these then were pinned.
-	areNew, arePinned bool
+	// areNew tells that they were made here, so they have to be pinned.
+	areNew bool
 }
 
 func (m *maps) close() {
@@ -111,28 +111,36 @@ func hash(cookie uint64) uint64 {
 	return cookie * hashMultiplier >> (64 - hashBits)
 }
 
-// publish pins the maps where they are new, and gives them to Owner.
+// publish pins the maps where they are new, and gives them to Owner before
+// they are seen.
 func (m *maps) publish() (notice string, err error) {
 	if !m.areNew {
 		return giveAway(hintsPath(), mapPath())
 	}
-	// A loader that was killed may have left its own, and a map without hints is replaced.
-	if err := unpinMaps(); err != nil {
+	// A loader that was killed may have left its own.
+	if err := dropFreshMaps(); err != nil {
 		return "", err
 	}
-	m.arePinned = true
-	if err := m.hints.Pin(hintsPath()); err != nil {
+	if err := m.hints.Pin(freshPath(hintsPin)); err != nil {
 		return "", fmt.Errorf("pinning the hints to the map of namespaces: %w", err)
 	}
-	if err := m.namespaces.Pin(mapPath()); err != nil {
+	if err := m.namespaces.Pin(freshPath(mapPin)); err != nil {
 		return "", fmt.Errorf("pinning the map of namespaces: %w", err)
 	}
-	return giveAway(hintsPath(), mapPath())
+	if notice, err = giveAway(freshPath(hintsPin), freshPath(mapPin)); err != nil {
+		return "", err
+	}
+	return notice, errors.Join(putInPlace(hintsPin), putInPlace(mapPin))
 }
 
-// unpinMaps removes their pins, where there are any.
+// dropFreshMaps removes what was not put in its place.
+func dropFreshMaps() error {
+	return errors.Join(remove(freshPath(mapPin)), remove(freshPath(hintsPin)))
+}
+
+// unpinMaps removes all of their pins that there are.
 func unpinMaps() error {
-	return errors.Join(remove(mapPath()), remove(hintsPath()))
+	return errors.Join(remove(mapPath()), remove(hintsPath()), dropFreshMaps())
 }
 
 func openPinned(path string) (*ebpf.Map, error) {

@@ -34,19 +34,25 @@ var pins = []struct{ program, pin string }{
 	{"door_closes", "link-closes"},
 }
 
-func mapPath() string { return filepath.Join(folder, "transparent") }
+// The maps' names below Folder.
+const (
+	mapPin   = "transparent"
+	hintsPin = "hints"
+)
 
-func hintsPath() string { return filepath.Join(folder, "hints") }
+func mapPath() string { return pinPath(mapPin) }
+
+func hintsPath() string { return pinPath(hintsPin) }
 
 func pinPath(name string) string { return filepath.Join(folder, name) }
 
-// freshPath is where a link is pinned until it is put in its place.
+// freshPath is where a link or map is pinned until it is put in its place.
 func freshPath(name string) string { return pinPath(name + "-new") }
 
-// putInPlace ends the earlier program whose place a fresh link takes.
+// putInPlace ends the earlier program or map whose place a fresh pin takes.
 func putInPlace(name string) error {
 	if err := os.Rename(freshPath(name), pinPath(name)); err != nil {
-		return fmt.Errorf("putting the program's link in its place: %w", err)
+		return fmt.Errorf("putting a pin in its place: %w", err)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestWhatALoaderLeftIsSettled(t *testing.T) {
 }
 
 func TestUnloadRemovesWhatALoaderLeft(t *testing.T) {
-	pinned(t, "transparent", "hints", "link", "link-new", "link-too", "link-opens", "link-opens-new", "link-closes-new")
+	pinned(t, "transparent", "transparent-new", "hints", "hints-new", "link", "link-new", "link-too", "link-opens", "link-opens-new", "link-closes-new")
 	for range 2 {
 		if err := Unload(); err != nil {
 			t.Fatal(err)

@@ -64,12 +64,7 @@ func Load() (notice string, err error) {
 	}
 	defer collection.Close()
 
-	undo := func(err error) error {
-		if err = errors.Join(err, dropFresh()); found.arePinned {
-			err = errors.Join(err, unpinMaps())
-		}
-		return err
-	}
+	undo := func(err error) error { return errors.Join(err, dropFresh(), dropFreshMaps()) }
 	two := preempts()
 	if err := attachAll(collection, two); err != nil {
 		return "", undo(err)
