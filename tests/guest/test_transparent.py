@@ -405,6 +405,7 @@ def test_a_map_without_hints_is_replaced(inside: Box, namespaces: Map) -> None:
     assert graftable(inside.ns)
     assert {path.name for path in FOLDER.iterdir()} == pins()
     assert status()["namespaces"] == 1
+    eventually(lambda: links() == attached(), "the programs with the map before are gone")
     again = Map()
     again.remove(inside.ns.cookie)
     assert not graftable(inside.ns)
