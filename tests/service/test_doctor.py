@@ -100,7 +100,7 @@ def service_down() -> Iterator[None]:
         systemctl("start", *SOCKETS, SERVICE)
 
 
-# What graftcli's own commands prepare
+# What graftcli's own commands prepare, one or several
 
 FAULTS = {
     "node-frozen": ("freeze --all --reason drill", "unfreeze --all", "drill"),
@@ -116,9 +116,10 @@ FAULTS = {
         "its prefix fd00::/8 is no IPv4",
     ),
     "rule-port": (
-        "-n web add-rule r --direction ingress --port 81 --endpoint ep-http",
-        "-n web delete-rule r",
-        "outside endpoint ep-http's 80",
+        f"-n web add-endpoint ep --address {HOST} --port 90-99; "
+        "-n web add-rule r --direction ingress --port 81 --endpoint ep",
+        "-n web delete-rule r; -n web delete-endpoint ep",
+        "outside endpoint ep's 90-99",
     ),
     "address-missing": (
         f"-n web add-endpoint ep --address {_FREE} --port 81",
@@ -137,11 +138,13 @@ FAULTS = {
 @pytest.mark.parametrize("code", FAULTS)
 def test_a_fault_in_what_was_asked_for(code: str) -> None:
     prepare, mend, words = FAULTS[code]
-    cli(prepare)
+    for line in prepare.split("; "):
+        cli(line)
     try:
         names_the_cause(doctor(), code, words)
     finally:
-        cli(mend)
+        for line in mend.split("; "):
+            cli(line)
 
 
 def test_its_exit_status_and_its_codes_as_a_shell_sees_them() -> None:
