@@ -116,8 +116,10 @@ FAULTS = {
         "its prefix fd00::/8 is no IPv4",
     ),
     "rule-port": (
-        f"-n web add-endpoint ep --address {HOST} --port 90-99; "
-        "-n web add-rule r --direction ingress --port 81 --endpoint ep",
+        (
+            f"-n web add-endpoint ep --address {HOST} --port 90-99; "
+            "-n web add-rule r --direction ingress --port 81 --endpoint ep"
+        ),
         "-n web delete-rule r; -n web delete-endpoint ep",
         "outside endpoint ep's 90-99",
     ),
