@@ -20,6 +20,7 @@ _VERSION = re.compile(r'^__version__ = "(.*)"$', re.MULTILINE)
 
 # The version that an upgrade begins with, until there is a tag to begin with.
 OLDER = "0.0.9"
+_DAY = 24 * 60 * 60  # seconds
 _AFTER_SCHEMAS = "def check_version("
 # What is kept in a table of the second schema is not kept.
 _FORMER = "graftd/store/_former.py"
@@ -70,13 +71,17 @@ class Source:
         return cls(_field("graftd/__init__.py", _VERSION), int(done.stdout))
 
     def older(self) -> Source:
-        """The same under a lower version, with a database of the first schema."""
+        """The same under a lower version, with a database of the first schema, and from the day before.
+
+        Python takes what it compiled for a source of the same time and size, and so would take the older version's for
+        the newer one's, where a program ran while dpkg unpacked.
+        """
         edits = [Edit(name, f'"{self.version}"', f'"{OLDER}"') for name in ("graftd/__init__.py", "kmod/graft.h")]
         edits.append(
             Edit("graftd/store/_schema.py", _AFTER_SCHEMAS, f"MIGRATIONS = MIGRATIONS[:1]\n\n\n{_AFTER_SCHEMAS}")
         )
         edits.append(Edit(_FORMER, self.read(_FORMER), _NO_FORMER))
-        return replace(self, version=OLDER, edits=edits)
+        return replace(self, version=OLDER, epoch=self.epoch - _DAY, edits=edits)
 
     @property
     def maintainer(self) -> str:
