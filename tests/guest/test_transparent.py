@@ -215,6 +215,13 @@ def test_a_hint_alone_makes_nobody_transparent(inside: Box, other: Box, namespac
     namespaces.hints[namespaces.hash(other.ns.cookie)] = 0
 
 
+def test_who_is_not_hinted_at_is_not_looked_up(inside: Box, namespaces: Map) -> None:
+    namespaces.hints[namespaces.hash(inside.ns.cookie)] = 0
+    assert not graftable(inside.ns)
+    namespaces.hints[namespaces.hash(inside.ns.cookie)] = 1
+    assert graftable(inside.ns)
+
+
 def test_the_hosts_own_namespace_is_never_one(namespaces: Map) -> None:
     here = Namespace.initial()
     namespaces.add(here.cookie)

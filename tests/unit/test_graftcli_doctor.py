@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterator
-from ipaddress import ip_address
-from typing import TypeVar
+from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -15,93 +13,21 @@ import pytest
 from graft_client import messages as m
 from graftcli import doctor, exits
 from graftcli.cmdline import parse
-from graftcli.doctor.facts import Facts
-from graftcli.doctor.finding import ERROR, NOTE, WARNING, Finding
-from graftcli.doctor.host import Host, Module, Process, Server, Trial
-from graftcli.doctor.reasons import EXPLANATIONS, explain
-from graftcli.forms import word
-from unit.graftcli_bed import Bed, running
-
-Result = TypeVar("Result")
-PROCESS = Process("nginx", 4096, True, False, False, False, False)
-
-
-class Machine(Host):
-    """A host that is well, unless a test says otherwise."""
-
-    def __init__(self) -> None:
-        self.trials: dict[tuple[str, int], Trial] = {}
-        self.processes: dict[int, Process] = {}
-        self.loaded = True
-        self.release = ""
-        self.installed = Module("1.2.3", "AB12")
-        self.native: dict[str, list[Server]] = {}
-        self.names = {"web"}
-        self.tried: list[tuple[str | None, str, int, bool]] = []
-
-    def module_loaded(self) -> bool:
-        return self.loaded
-
-    def kernel(self) -> str:
-        return self.release
-
-    def loaded_module(self) -> Module | None:
-        return Module("1.2.3", "AB12")
-
-    def installed_module(self) -> Module | None:
-        return self.installed
-
-    def has_netns(self, name: str) -> bool:
-        return name in self.names
-
-    def cookie(self, path: str | None) -> int | None:
-        return 1
-
-    def try_bind(self, path: str | None, address: str, port: int, device: str, *, stream: bool) -> Trial:
-        self.tried.append((path, address, port, stream))
-        return self.trials.get((address, port), Trial())
-
-    def holder(self, path: str | None, port: int, *, stream: bool) -> str:
-        return "nginx (pid 12)"
-
-    def servers(self, path: str) -> list[Server]:
-        return self.native.get(path, [])
-
-    def owner(self, *inodes: str) -> str:
-        return "nginx (pid 12)"
-
-    def process(self, pid: int) -> Process | None:
-        return self.processes.get(pid)
+from graftcli.doctor.finding import ERROR, NOTE
+from graftcli.doctor.host import Module, Process, Trial
+from unit.doctor_bed import PROCESS, Fault, Machine, absent, codes, examined, filled, run, status
+from unit.graftcli_bed import Bed
 
 
 @pytest.fixture
 def bed() -> Iterator[Bed]:
-    with running() as one:
-        one.fill()
-        one.fake.status.netns_cookie = 1
-        one.fake.sockets = []
+    with filled() as one:
         yield one
-
-
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the fake has to tell of the past comes at once."""
-    monkeypatch.setattr("graftcli.doctor.facts._RECENT_SECONDS", 0.1)
 
 
 @pytest.fixture
 def machine() -> Machine:
     return Machine()
-
-
-def examined(bed: Bed, machine: Machine, wanted: str = "web", pid: int = 0) -> list[Finding]:
-    with bed.client() as graftd:
-        facts = Facts(graftd, machine, f"namespaces/{wanted}" if wanted else "", pid)
-        return list(doctor.examine(facts))
-
-
-def codes(bed: Bed, machine: Machine, wanted: str = "web", pid: int = 0) -> list[str]:
-    return [one.code for one in examined(bed, machine, wanted, pid)]
 
 
 def test_a_healthy_node_has_no_findings(bed: Bed, machine: Machine) -> None:
@@ -111,45 +37,10 @@ def test_a_healthy_node_has_no_findings(bed: Bed, machine: Machine) -> None:
     assert (None, "fd00::2", 0, False) in machine.tried
 
 
-Fault = Callable[[Bed, Machine], None]
-
-
-def serving(protocol: int) -> Fault:
-    """The endpoint has a live socket."""
-
-    def cause(bed: Bed, machine: Machine) -> None:
-        local = m.SocketAddress(address="10.0.0.2", port=80)
-        name = "namespaces/web/sockets/5"
-        bed.fake.sockets = [m.Socket(name=name, cookie=5, endpoint="ep-http", local=local, protocol=protocol)]
-
-    return cause
-
-
 def test_no_module_waits_on_another_machine(bed: Bed, machine: Machine) -> None:
     installed("1.2.4", "CD34")(bed, machine)
     machine.release += "-other"
     assert examined(bed, machine) == []
-
-
-def run(*lines: str) -> Fault:
-    def cause(bed: Bed, machine: Machine) -> None:
-        for line in lines:
-            done = bed.run(line)
-            assert done.status == 0, done.err
-
-    return cause
-
-
-def status(**fields: object) -> Fault:
-    def cause(bed: Bed, machine: Machine) -> None:
-        for path, value in fields.items():
-            part: object = bed.fake.status
-            *outer, last = path.split("__")
-            for one in outer:
-                part = getattr(part, one)
-            setattr(part, last, value)
-
-    return cause
 
 
 def installed(version: str, source: str) -> Fault:
@@ -163,17 +54,6 @@ def installed(version: str, source: str) -> Fault:
 def condition(reason: str) -> Fault:
     def cause(bed: Bed, machine: Machine) -> None:
         bed.fake.status.conditions.add(reason=reason, message=f"the sentence of {reason}")
-
-    return cause
-
-
-def absent(**selector: object) -> Fault:
-    def cause(bed: Bed, machine: Machine) -> None:
-        web = bed.fake.namespaces["namespaces/web"]
-        web.state = m.NAMESPACE_STATE_ABSENT
-        if selector:
-            web.selector.CopyFrom(m.NamespaceSelector(**selector))  # type: ignore[arg-type]
-        machine.names.clear()
 
     return cause
 
@@ -417,83 +297,6 @@ def test_an_empty_table(bed: Bed, machine: Machine) -> None:
     assert codes(bed, machine, "box") == ["no-rules"]
 
 
-def test_a_port_of_its_own_socket_is_no_fault(bed: Bed, machine: Machine) -> None:
-    machine.trials["10.0.0.2", 80] = Trial(errno.EADDRINUSE)
-    name = "namespaces/web/sockets/5"
-    for address in ("10.0.0.2", "::ffff:10.0.0.2", "::"):  # one of IPv6 may have it, for both
-        local = m.SocketAddress(address=address, port=80)
-        bed.fake.sockets = [m.Socket(name=name, cookie=5, endpoint="ep-http", local=local, protocol=6)]
-        assert codes(bed, machine) == []
-    for wrong in (
-        m.Socket(name="namespaces/shop/sockets/5", local=local, protocol=6),
-        m.Socket(name=name, local=m.SocketAddress(address="10.0.0.3", port=80), protocol=6),
-        m.Socket(name=name, local=local, protocol=17),
-    ):
-        bed.fake.sockets = [wrong]
-        assert codes(bed, machine) == ["port-taken"]
-
-
-def listens(address: str, port: int) -> Server:
-    return Server(stream=True, address=ip_address(address), port=port, inode="7")
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.9"])
-def test_what_is_served_natively(bed: Bed, machine: Machine, address: str) -> None:
-    """In the namespace's own stack, where a rule would have grafted it."""
-    machine.native["/run/netns/web"] = [listens("0.0.0.0", 81), listens(address, 80), listens("10.0.0.8", 80)]
-    (found,) = examined(bed, machine)
-    shown = "[::]" if address == "::" else address
-    assert (found.level, found.code, found.subject) == (WARNING, "native-server", "web")
-    assert found.cause.startswith(f"nginx (pid 12) listens natively at {shown}:80, which rule http (")
-    assert "graftcli doctor web --pid PID" in found.remedy
-
-
-@pytest.mark.parametrize(
-    ("address", "prepare"),
-    [
-        ("10.0.0.9", run("-n web add-rule stay --direction ingress --network 10.0.0.9 --native")),
-        ("10.0.0.9", run("-n web update-rule http --protocol udp")),
-        ("10.0.0.9", run("-n web update-rule http --network 10.0.0.8")),
-        ("fd00::9", run("version")),  # its endpoint is of IPv4
-        ("10.0.0.9", absent()),
-        ("10.0.0.9", status(netns_cookie=2)),
-        ("::", serving(6)),
-    ],
-    ids=["native", "protocol", "network", "family", "absent", "elsewhere", "served"],
-)
-def test_what_is_to_be_native(bed: Bed, machine: Machine, address: str, prepare: Fault) -> None:
-    machine.native["/run/netns/web"] = [listens(address, 80)]
-    prepare(bed, machine)
-    assert "native-server" not in codes(bed, machine)
-
-
-def test_a_narrow_rule_goes_before_a_wide_one(bed: Bed, machine: Machine) -> None:
-    run("-n web add-rule rest --direction ingress --native")(bed, machine)
-    machine.native["/run/netns/web"] = [listens("0.0.0.0", 80)]
-    assert codes(bed, machine) == ["native-server"]
-
-
-def test_a_socket_of_another_protocol_serves_nobody(bed: Bed, machine: Machine) -> None:
-    serving(17)(bed, machine)
-    machine.native["/run/netns/web"] = [listens("0.0.0.0", 80)]
-    assert codes(bed, machine) == ["native-server"]
-
-
-def test_a_namespace_that_may_not_be_entered(bed: Bed, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(self: Machine, path: str) -> list[Server]:
-        raise PermissionError(errno.EPERM, path)
-
-    monkeypatch.setattr(Machine, "servers", refused)
-    (found,) = examined(bed, machine)
-    assert (found.level, found.code, found.subject) == (NOTE, "not-entered", "web")
-
-
-def test_another_port_that_an_endpoint_gives_is_no_fault(bed: Bed, machine: Machine) -> None:
-    """As where port 8080 of the host's is a container's 80."""
-    run("-n web update-rule http --port 8080")(bed, machine)
-    assert codes(bed, machine) == []
-
-
 def test_a_table_that_may_not_be_asked_for(bed: Bed, machine: Machine) -> None:
     refusal = (grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED", "that is for admins")
     bed.fake.failures["ExportNamespace"] = [refusal] * 2
@@ -583,72 +386,6 @@ def test_processes(bed: Bed, machine: Machine, process: Process | None, expected
     if process:
         machine.processes[12] = process
     assert codes(bed, machine, "web", 12) == expected
-
-
-def denied(reason: m.GraftReason, pid: int = 12, **more: object) -> m.SocketEvent:
-    return m.SocketEvent(
-        namespace="namespaces/web",
-        kind=m.SOCKET_EVENT_KIND_DENIED,
-        reason=reason,
-        error_number=errno.EACCES,
-        endpoint="ep-http",
-        verbs=[m.VERB_CONNECT],
-        pid=pid,
-        protocol=6,
-        address=m.SocketAddress(address="192.0.2.1", port=443),
-        detail="no ACL rule allows it",
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def test_denials_are_explained(bed: Bed, machine: Machine) -> None:
-    bed.fake.events = [denied(m.GRAFT_REASON_ACL), denied(m.GRAFT_REASON_ACL), denied(m.GRAFT_REASON_CAPABLE, pid=9)]
-    by_code = {one.code: one for one in examined(bed, machine)}
-    assert set(by_code) == {"denied-acl", "denied-capable"}
-    found = by_code["denied-acl"]
-    assert found.cause.startswith(
-        "pid 12's tcp connect 192.0.2.1:443 through ep-http was refused with EACCES, 2 times lately: no ACL rule allows"
-    )
-    assert found.cause.endswith("(the kernel: no ACL rule allows it)")
-    assert found.remedy.startswith("graftcli -n web list-acl-rules --endpoint ep-http")
-    machine.processes[9] = PROCESS
-    assert codes(bed, machine, "web", 9) == ["denied-capable"]
-
-
-def test_what_was_refused_to_a_namespace_that_is_gone_is_no_fault(bed: Bed, machine: Machine) -> None:
-    event = denied(m.GRAFT_REASON_ACL)
-    event.namespace = "namespaces/gone"
-    bed.fake.events = [event]
-    (found,) = examined(bed, machine, "")
-    assert (found.level, found.code, found.subject) == (NOTE, "denied-acl", "gone, which is gone")
-
-
-def test_what_stayed_native_is_a_note(bed: Bed, machine: Machine) -> None:
-    native = denied(m.GRAFT_REASON_NO_RULE)
-    native.kind, native.endpoint, native.error_number, native.detail = m.SOCKET_EVENT_KIND_NATIVE, "", 0, ""
-    bed.fake.events = [native]
-    (found,) = examined(bed, machine)
-    assert (found.level, found.code) == (NOTE, "native-no-rule")
-    assert "graftcli -n web add-rule --direction egress --port 443 --endpoint NAME" in found.remedy
-
-
-def test_counted_denials(bed: Bed, machine: Machine) -> None:
-    counters = bed.fake.endpoints["namespaces/web/endpoints/ep-http"].counters
-    counters.denials.add(reason=m.GRAFT_REASON_LOCAL, count=7)
-    (found,) = examined(bed, machine)
-    assert (found.level, found.code) == (NOTE, "counted-local")
-    assert found.cause.startswith("7 denials since the module was loaded: the destination is an address of the target")
-
-
-def test_every_reason_is_explained() -> None:
-    enum = m.SocketEvent.DESCRIPTOR.fields_by_name["reason"].enum_type
-    assert enum
-    known = {word(enum, value.number) for value in enum.values} - {None}
-    assert set(EXPLANATIONS) == known
-    for found in EXPLANATIONS.values():
-        filled = found.remedy.format(namespace="n", endpoint="e", address="a", port=1, direction="ingress")
-        assert "{" not in filled
-    assert "install a newer graftcli" in explain("99").remedy
 
 
 def test_the_command(

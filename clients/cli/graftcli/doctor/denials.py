@@ -25,9 +25,11 @@ def events(facts: Facts) -> Iterator[Finding]:
             key = (event.namespace, event.kind, event.reason, event.endpoint, event.address.port)
             groups.setdefault(key, []).append(event)
     newest = sorted(groups.values(), key=lambda group: group[-1].time.ToNanoseconds(), reverse=True)
+    known = facts.namespaces
+    all_are_known = facts.NAMESPACES not in facts.unasked
     for group in newest[:_MOST]:
         # What a container was refused that is gone, perhaps for that reason, is no fault any more.
-        yield _finding(group, gone=group[-1].namespace not in facts.namespaces)
+        yield _finding(group, gone=all_are_known and group[-1].namespace not in known)
 
 
 def _finding(group: list[m.SocketEvent], *, gone: bool) -> Finding:

@@ -20,6 +20,10 @@ _RECENT_SECONDS = 0.7
 class Facts:
     """`wanted` is the one namespace to look at, "" for all; `pid` a process, 0 for none."""
 
+    # Names of what may be unasked.
+    NAMESPACES = "the namespaces"
+    SOCKETS = "the live sockets"
+
     def __init__(self, client: Client, host: Host, wanted: str, pid: int) -> None:
         self.client = client
         self.host = host
@@ -46,7 +50,7 @@ class Facts:
     @cached_property
     def namespaces(self) -> dict[str, m.Namespace]:
         """Those that are registered, by resource name."""
-        found: list[m.Namespace] = self.ask("the namespaces", lambda: list(self.client.namespaces(full=True)), [])
+        found: list[m.Namespace] = self.ask(self.NAMESPACES, lambda: list(self.client.namespaces(full=True)), [])
         return {one.name: one for one in found}
 
     @property
@@ -76,7 +80,7 @@ class Facts:
 
     @cached_property
     def sockets(self) -> list[m.Socket]:
-        return self.ask("the live sockets", lambda: list(self.client.sockets(self.parent)), [])
+        return self.ask(self.SOCKETS, lambda: list(self.client.sockets(self.parent)), [])
 
     @cached_property
     def tables(self) -> list[m.Table]:

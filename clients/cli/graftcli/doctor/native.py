@@ -48,6 +48,8 @@ def _of_namespace(
 ) -> Iterator[Finding]:
     # One that has a socket serves: a program has several, for IPv4 and for IPv6, and one endpoint is of one of them.
     own = [one for one in facts.sockets if one.name.startswith(f"namespaces/{where}/")]
+    if facts.SOCKETS in facts.unasked:
+        return
     told = {one.endpoint for one in own if one.protocol == _TCP}
     for server in found:
         rule = _deciding(rules, server)

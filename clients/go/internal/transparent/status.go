@@ -104,6 +104,7 @@ func missedBy(pin string) (uint64, error) {
 	return stats.RecursionMisses, nil
 }
 
+// absent returns the status of a machine that has no program in place.
 func absent() (Status, error) {
 	found := Status{State: NotLoaded, Detail: "the program is not loaded: systemctl start graft-transparent", Missed: new(uint64)}
 	var cannot *KernelCannotError
