@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from graftd import __version__
 
@@ -85,5 +86,11 @@ def _serve(config: object, path: Path) -> int:
     return 0
 
 
+def entry() -> NoReturn:
+    from graftd.ending import end
+
+    end(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python3 -m graftcli"""
+"""python3 -m graftcli, and what is installed as graftcli"""
 
-import sys
+from __future__ import annotations
+
+from typing import NoReturn
 
 from graftcli.main import main
+from graftd.ending import end
 
-sys.exit(main())
+
+def entry() -> NoReturn:
+    end(main())
+
+
+if __name__ == "__main__":
+    entry()
