@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import array
 import errno
 import functools
+import mmap
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -16,9 +18,10 @@ from graftd.kernel._bpf import PinnedMap, map_memory
 # those that may be attached to so comes with MPTCP: net/mptcp/bpf.c.
 _FUNCTION = b"\0update_socket_protocol\0"
 _DOOR = "graft-transparent"
-# HASH() of kmod/bpf/transparent.bpf.c.
-_HASH_BITS = 16
+# HASH() and SEVERAL of kmod/bpf/transparent.bpf.c.
+_HASH_BITS = 13
 _HASH_MULTIPLIER = 0x9E3779B97F4A7C15
+_SEVERAL = (1 << 64) - 1
 
 
 class TransparentMap:
@@ -62,20 +65,18 @@ class TransparentMap:
         try:
             self._pin.lstat()  # for bpf(2) may not be permitted, and need not be where there is nothing
             # In this order: a loader pins the hints first, so they are this map's or a newer one's.
-            with PinnedMap(str(self._pin)) as found, map_memory(str(self._hints), 1 << _HASH_BITS) as hints:
+            with PinnedMap(str(self._pin)) as found, map_memory(str(self._hints), 8 << _HASH_BITS) as hints:
                 keys = known[1] if known is not None and known[0] == found.id and not whole else found.keys()
                 self._known = found.id, keys
-                due = bytearray(len(hints))
-                # Who is in the map is always hinted at.
-                for cookie in cookies:
-                    due[_hash(cookie)] = hints[_hash(cookie)] = 1
-                for cookie in sorted(keys - cookies):
-                    found.drop(cookie)
-                    keys.discard(cookie)
-                for cookie in sorted(cookies - keys):
-                    found.put(cookie)
-                    keys.add(cookie)
-                hints[:] = bytes(due)
+                try:
+                    for cookie in sorted(keys - cookies):
+                        found.drop(cookie)
+                        keys.discard(cookie)
+                    for cookie in sorted(cookies - keys):
+                        found.put(cookie)
+                        keys.add(cookie)
+                finally:
+                    _hint_at(keys, hints)
         except FileNotFoundError as error:
             if served and self._pin.exists():
                 self._refuse(error)
@@ -109,5 +110,15 @@ class TransparentMap:
         raise KernelError(number, sentence) from error
 
 
-def _hash(cookie: int) -> int:
-    return (cookie * _HASH_MULTIPLIER % (1 << 64)) >> (64 - _HASH_BITS)
+def _hint_at(cookies: set[int], memory: mmap.mmap) -> None:
+    """Tell the program of these, which are in the map. Each hint is written at once, and those that are right are not."""
+    due = array.array("Q", bytes(len(memory)))
+    for cookie in cookies:
+        place = (cookie * _HASH_MULTIPLIER % (1 << 64)) >> (64 - _HASH_BITS)
+        due[place] = _SEVERAL if due[place] else cookie
+    if memory[:] == due.tobytes():
+        return
+    with memoryview(memory) as octets, octets.cast("Q") as hints:
+        for place, hint in enumerate(due):
+            if hints[place] != hint:
+                hints[place] = hint

@@ -142,8 +142,8 @@ def _door(sockets: int, connects: int, binds: int) -> tuple[Comparison, ...]:
     return (
         Comparison(f"{name}, host beside it", _SOCKETS, (HOST, HOST_BESIDE), sockets),
         Comparison(f"{name}, container beside it", _SOCKETS, (NATIVE, NATIVE_BESIDE), sockets),
-        Comparison(f"{name}, connect", (*_CONNECTS, *_REQUESTS), (HOST, DOOR), connects),
-        Comparison(f"{name}, bind", _LISTENS, (HOST, DOOR), binds),
+        Comparison(f"{name}, connect", (*_CONNECTS, *_REQUESTS), (HOST, GRAFT, DOOR), connects),
+        Comparison(f"{name}, bind", _LISTENS, (HOST, GRAFT, DOOR), binds),
     )
 
 

@@ -207,18 +207,27 @@ def test_namespaces_that_are_not_in_the_map(inside: Box, other: Box, namespaces:
         namespaces.remove(inside.ns.cookie)
 
 
-def test_a_hint_alone_makes_nobody_transparent(inside: Box, other: Box, namespaces: Map) -> None:
-    """Namespaces whose cookies have the same hash share one."""
-    namespaces.hints[namespaces.hash(other.ns.cookie)] = 1
-    assert not graftable(other.ns)
+def test_hints(inside: Box, other: Box, namespaces: Map) -> None:
+    """Namespaces whose cookies have the same hash share one, and the map tells who is meant then."""
+    ours, others = namespaces.hash(inside.ns.cookie), namespaces.hash(other.ns.cookie)
+    for hint in (namespaces.SEVERAL, inside.ns.cookie, other.ns.cookie + 1):
+        namespaces.hints[others] = hint
+        assert not graftable(other.ns)
+        assert graftable(inside.ns)
+    namespaces.hints[others] = 0
+    namespaces.hints[ours] = namespaces.SEVERAL
     assert graftable(inside.ns)
-    namespaces.hints[namespaces.hash(other.ns.cookie)] = 0
+    namespaces.remove(inside.ns.cookie)
+    namespaces.hints[ours] = namespaces.SEVERAL
+    assert not graftable(inside.ns)
+    namespaces.add(inside.ns.cookie)
 
 
 def test_who_is_not_hinted_at_is_not_looked_up(inside: Box, namespaces: Map) -> None:
-    namespaces.hints[namespaces.hash(inside.ns.cookie)] = 0
-    assert not graftable(inside.ns)
-    namespaces.hints[namespaces.hash(inside.ns.cookie)] = 1
+    for hint in (0, inside.ns.cookie + 1):
+        namespaces.hints[namespaces.hash(inside.ns.cookie)] = hint
+        assert not graftable(inside.ns)
+    namespaces.hints[namespaces.hash(inside.ns.cookie)] = inside.ns.cookie
     assert graftable(inside.ns)
 
 

@@ -79,19 +79,22 @@ def attached() -> list[str]:
 
 
 class Map:
-    """The pinned map, and its hints."""
+    """The pinned map, and its hints: nobody, the namespace of which there is one, or SEVERAL."""
+
+    SEVERAL = (1 << 64) - 1
 
     def __init__(self) -> None:
         self._key, self._value = ctypes.c_uint64(), ctypes.c_uint8(1)
         self.added: list[int] = []
         self._fd = _opened("transparent")
         fd = _opened("hints")
-        self.hints = mmap.mmap(fd, 1 << 16)
+        self._memory = mmap.mmap(fd, 8 << 13)
+        self.hints = memoryview(self._memory).cast("Q")
         os.close(fd)
 
     def add(self, cookie: int) -> None:
         """Put a namespace into it, hinted at."""
-        self.hints[self.hash(cookie)] = 1
+        self.hints[self.hash(cookie)] = cookie
         self._key.value = cookie
         key, value = ctypes.addressof(self._key), ctypes.addressof(self._value)
         _bpf(_UPDATE, struct.pack("=IIQQQ", self._fd, 0, key, value, 0))
@@ -106,11 +109,12 @@ class Map:
     @staticmethod
     def hash(cookie: int) -> int:
         """The place of its hint, as kmod/bpf has it."""
-        return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 48
+        return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 51
 
     def close(self) -> None:
         """Close it."""
-        self.hints.close()
+        self.hints.release()
+        self._memory.close()
         os.close(self._fd)
 
 

@@ -84,7 +84,7 @@ def _kernel_can() -> bool:
 
 def _load() -> None:
     _FOLDER.mkdir(mode=0o755, exist_ok=True)
-    _pin(_HINTS, _ARRAY, 4, 1 << 16, 1, _MMAPABLE)
+    _pin(_HINTS, _ARRAY, 4, 8 << 13, 1, _MMAPABLE)
     _pin(_PIN, _HASH, 8, 1, 1 << 16)
     for path in (_HINTS, _PIN):
         shutil.chown(path, "graftd", "graftd")
@@ -112,15 +112,16 @@ def _unload() -> None:
 
 def _keys() -> set[int]:
     """Those of the map; the hints are theirs, and no others."""
-    with _bpf.PinnedMap(str(_PIN)) as found, _bpf.map_memory(str(_HINTS), 1 << 16) as hints:
+    with _bpf.PinnedMap(str(_PIN)) as found, _bpf.map_memory(str(_HINTS), 8 << 13) as memory:
         keys = found.keys()
-        assert {place for place, hint in enumerate(hints[:]) if hint} == set(map(_hash, keys))
+        hints = struct.unpack("=8192Q", memory[:])
+        assert {place: hint for place, hint in enumerate(hints) if hint} == {_hash(key): key for key in keys}
         return keys
 
 
 def _hash(cookie: int) -> int:
     """As kmod/bpf/transparent.bpf.c has it."""
-    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 48
+    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 51
 
 
 def _door() -> dict[str, Any]:

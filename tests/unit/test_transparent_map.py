@@ -7,6 +7,7 @@ import errno
 import itertools
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from graftd import ports
 from graftd.errors import KernelError
 from graftd.kernel import TransparentMap, _transparent
 
+# As kmod/bpf/transparent.bpf.c has them.
+_PLACES = 1 << 13
+_SEVERAL = 2**64 - 1
 FUNCTION = b"\0update_socket_protocol\0"
 
 
 def place_of(cookie: int) -> int:
     """As kmod/bpf/transparent.bpf.c has it."""
-    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 48
+    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 51
 
 
 class Map:
@@ -55,14 +59,14 @@ class Map:
         self._called("keys")
         return set(self.held)
 
-    def hinted(self) -> set[int]:
-        """The places that have a hint."""
+    def hinted(self) -> dict[int, int]:
+        """The hints by their places."""
         assert self.hints is not None
-        return {place for place, hint in enumerate(self.hints.read_bytes()) if hint}
+        hints = struct.unpack(f"={_PLACES}Q", self.hints.read_bytes())
+        return {place: hint for place, hint in enumerate(hints) if hint}
 
     def put(self, key: int) -> None:
         self._called(f"put {key}")
-        assert place_of(key) in self.hinted()
         if len(self.held) == self.size:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         self.held.add(key)
@@ -80,7 +84,7 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path.with_name("link").touch()
     one = Map()
     one.hints = path.with_name("hints")
-    one.hints.write_bytes(bytes(1 << 16))
+    one.hints.write_bytes(bytes(8 * _PLACES))
 
     def opened(name: str) -> Map:
         assert name == str(path)
@@ -143,30 +147,43 @@ def test_another_map_gets_everything(pin: Path) -> None:
 
 def test_whoever_is_in_the_map_is_hinted_at_and_nobody_else(pin: Path) -> None:
     one, found = made(pin), there()
-    for cookies in ({1, 2, 3 << 40}, {2}, {2, 2**64 - 1}, set()):
+    for cookies in ({1, 2, 3 << 40}, {2}, {2, 2**63}, set()):
         one.equalize(frozenset(cookies), whole=False)
-        assert found.hinted() == set(map(place_of, cookies))
-    pin.with_name("hints").write_bytes(b"\1" * (1 << 16))
+        assert found.hinted() == {place_of(cookie): cookie for cookie in cookies}
+    pin.with_name("hints").write_bytes(b"\1" * (8 * _PLACES))
     one.equalize(frozenset({7}), whole=False)
-    assert found.hinted() == {place_of(7)}
+    assert found.hinted() == {place_of(7): 7}
 
 
 def test_hints_are_where_the_loader_has_them(pin: Path) -> None:
     """The same stand in clients/go/internal/transparent."""
     one, found = made(pin), there()
-    for cookie, place in {0: 0, 1: 40503, 2: 15470, 4097: 5587, 2**64 - 1: 25032}.items():
+    for cookie, place in {1: 5062, 2: 1933, 4097: 698, 2**64 - 2: 6258}.items():
         one.equalize(frozenset({cookie}), whole=False)
-        assert found.hinted() == {place}
+        assert found.hinted() == {place: cookie}
 
 
-def test_those_with_the_same_hint_keep_it(pin: Path) -> None:
+def test_where_several_have_one_hint_it_says_so(pin: Path) -> None:
     one, found = made(pin), there()
-    first = 5
-    second = next(other for other in itertools.count(6) if place_of(other) == place_of(first))
-    one.equalize(frozenset({first, second}), whole=False)
-    one.equalize(frozenset({second}), whole=False)
-    assert found.held == {second}
-    assert found.hinted() == {place_of(second)}
+    place = place_of(5)
+    first, second, third = itertools.islice((other for other in itertools.count(5) if place_of(other) == place), 3)
+    for cookies, hint in (
+        ({first}, first),
+        ({first, second}, _SEVERAL),
+        ({first, second, third}, _SEVERAL),
+        ({second}, second),
+        ({third}, third),
+    ):
+        one.equalize(frozenset(cookies), whole=False)
+        assert (found.held, found.hinted()) == (cookies, {place: hint})
+
+
+def test_who_could_not_be_put_is_not_hinted_at(pin: Path) -> None:
+    one, found = made(pin), there()
+    found.size = 1
+    with pytest.raises(KernelError, match="is full"):
+        one.equalize(frozenset({1, 2}), whole=False)
+    assert found.hinted() == {place_of(1): 1}
 
 
 def test_no_hints(pin: Path) -> None:

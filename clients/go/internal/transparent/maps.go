@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/user"
 	"strconv"
@@ -18,8 +19,10 @@ const (
 	hintsName = "graft_hints"
 
 	// The program's HASH().
-	hashBits       = 16
+	hashBits       = 13
 	hashMultiplier = 0x9e3779b97f4a7c15
+	// A hint where more than one namespace has that hash: the program's SEVERAL.
+	several = math.MaxUint64
 )
 
 // maps are what the program reads: namespaces by their cookies, and the hints
@@ -94,17 +97,28 @@ func makeMaps(spec *ebpf.CollectionSpec, list func() ([]uint64, error)) (*maps, 
 
 // fill gives new maps whom those before them had.
 func (m *maps) fill(cookies []uint64) error {
-	hints := make([]byte, 1<<hashBits)
 	for _, cookie := range cookies {
-		hints[hash(cookie)] = 1
 		if err := m.namespaces.Put(cookie, uint8(1)); err != nil {
 			return fmt.Errorf("giving the map the namespaces of the one before: %w", err)
 		}
 	}
-	if err := m.hints.Put(uint32(0), hints); err != nil {
+	if err := m.hints.Put(uint32(0), hintsAt(cookies)); err != nil {
 		return fmt.Errorf("hinting at the namespaces of the map before: %w", err)
 	}
 	return nil
+}
+
+// hintsAt returns the hints to a map of these.
+func hintsAt(cookies []uint64) []uint64 {
+	hints := make([]uint64, 1<<hashBits)
+	for _, cookie := range cookies {
+		if hint := &hints[hash(cookie)]; *hint == 0 {
+			*hint = cookie
+		} else {
+			*hint = several
+		}
+	}
+	return hints
 }
 
 func hash(cookie uint64) uint64 {

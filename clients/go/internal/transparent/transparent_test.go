@@ -43,7 +43,7 @@ func TestObjectIsWhatIsPinned(t *testing.T) {
 	if hints == nil {
 		t.Fatalf("the object has no map %q", hintsName)
 	}
-	if hints.Type != ebpf.Array || hints.KeySize != 4 || hints.ValueSize != 1<<hashBits || hints.MaxEntries != 1 {
+	if hints.Type != ebpf.Array || hints.KeySize != 4 || hints.ValueSize != 8<<hashBits || hints.MaxEntries != 1 {
 		t.Errorf("graftd and the loader expect other hints than %v", hints)
 	}
 	for _, name := range []string{doorName, hostName} {
@@ -119,10 +119,34 @@ func TestChosen(t *testing.T) {
 
 // The same stand in tests/unit/test_transparent_map.py.
 func TestHash(t *testing.T) {
-	for cookie, want := range map[uint64]uint64{0: 0, 1: 40503, 2: 15470, 4097: 5587, math.MaxUint64: 25032} {
+	for cookie, want := range map[uint64]uint64{0: 0, 1: 5062, 2: 1933, 4097: 698, math.MaxUint64 - 1: 6258} {
 		if got := hash(cookie); got != want {
 			t.Errorf("hash(%d) is %d, want %d", cookie, got, want)
 		}
+	}
+}
+
+func TestHintsAt(t *testing.T) {
+	first, other := uint64(5), uint64(7)
+	second := first + 1
+	for hash(second) != hash(first) {
+		second++
+	}
+	hints := hintsAt([]uint64{first, other, second})
+	for place, hint := range hints {
+		want := uint64(0)
+		switch uint64(place) {
+		case hash(first):
+			want = several
+		case hash(other):
+			want = other
+		}
+		if hint != want {
+			t.Errorf("the hint at %d is %d, want %d", place, hint, want)
+		}
+	}
+	if alone := hintsAt([]uint64{second}); alone[hash(second)] != second {
+		t.Errorf("one namespace is hinted at by %d, want its cookie %d", alone[hash(second)], second)
 	}
 }
 
