@@ -136,6 +136,8 @@ def test_a_key_that_systemd_hands_over(certificates: Path) -> None:
         status, said = _over_tcp(certificates, "freeze --all")
         assert status != 0
         assert "certificate reader.example does not have" in said, "it is this caller, and a viewer"
+        systemctl("reload", SERVICE)
+        assert show(SERVICE, "StatusText", "ReloadResult") == ["ready", "success"]
         keys = list(Path(f"/proc/{pid()}/root/run/credentials/graftd.service").iterdir())
         assert [path.name for path in keys] == ["tls.key"]
     assert not _listens("127.0.0.1")
@@ -191,17 +193,19 @@ _NO_KEY = _TLS.format(host="127.0.0.1", port=_PORT)
 
 @pytest.mark.usefixtures("certificates")
 @pytest.mark.parametrize(
-    ("configuration", "sentence"),
+    ("configuration", "reloads", "sentence"),
     [
-        (_NOBODY, "the user 'nobody-like-this', and the system has none"),
-        (_NO_KEY, "tls.key: it cannot be read: No such"),
+        (_NOBODY, False, "the user 'nobody-like-this', and the system has none"),
+        (_NO_KEY, True, "tls.key: it cannot be read: No such"),  # which the start alone looks for
     ],
     ids=["user", "key"],
 )
-def test_a_configuration_that_no_start_mends(configuration: str, sentence: str) -> None:
+def test_a_configuration_that_no_start_mends(configuration: str, reloads: bool, sentence: str) -> None:
     with configured(configuration):
         begun = pid()
-        systemctl("reload", SERVICE)
+        done = subprocess.run(["systemctl", "reload", SERVICE], capture_output=True, check=False)
+        assert (done.returncode == 0) is reloads
+        assert (sentence in journal()) is not reloads
         assert (pid(), state()) == (begun, "active"), "a reload of it ends nothing"
         done = subprocess.run(["systemctl", "restart", SERVICE], capture_output=True, check=False)
         assert done.returncode != 0
