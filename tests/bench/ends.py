@@ -58,6 +58,7 @@ PATHS = {
     plans.HOST_BOUND: (End(testbed.HOST, _BOUND, testbed.HOST_ADDRESS, 7001), _PEER),
     plans.NAT: (End(testbed.BRIDGED, _NO_DOOR, testbed.BRIDGED_ADDRESS, NAT_PORT, testbed.HOST_ADDRESS), _PEER),
     plans.GRAFT: (_GRAFT, _PEER),
+    plans.PRELOADED: (_GRAFT, _PEER),
     plans.DOOR: (End(testbed.CONTAINER, _BPF_DOOR, testbed.HOST_ADDRESS, GRAFT_PORT), _PEER),
     plans.AF_GRAFT: (End(testbed.CONTAINER, _AF_GRAFT, testbed.HOST_ADDRESS, GRAFT_PORT), _PEER),
     plans.CROWDED: (End(CROWD, _IPPROTO_GRAFT, testbed.HOST_ADDRESS, CROWD_PORT), _PEER),

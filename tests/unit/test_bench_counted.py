@@ -16,6 +16,7 @@ from bench.plans import (
     LOOPBACK,
     NAT,
     PLANS,
+    PRELOADED,
     Comparison,
 )
 from demo import verdict
@@ -71,7 +72,7 @@ def every_batch(plan: str) -> list[str]:
 def test_every_grafted_path_has_a_limit_and_an_end(plan: str) -> None:
     bases = {comparison.name: comparison.paths[0] for comparison in PLANS[plan]}
     for one in figures(PLANS[plan], every_batch(plan)):
-        to_compare_with = one.path in (HOST, NAT, BRIDGE) or one.path == bases[one.comparison]
+        to_compare_with = one.path in (HOST, NAT, BRIDGE, PRELOADED) or one.path == bases[one.comparison]
         assert (one.limit is None) == to_compare_with
         assert one.path in PATHS
 
