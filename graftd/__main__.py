@@ -87,9 +87,9 @@ def _serve(config: object, path: Path) -> int:
 
 
 def entry() -> NoReturn:
-    from graftd.ending import end
+    from graftd.ending import run
 
-    end(main())
+    run("graftd", main)
 
 
 if __name__ == "__main__":

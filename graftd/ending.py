@@ -10,17 +10,30 @@ So exit(3) is left out: nothing of graftd's or graftcli's waits for it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-def end(status: int) -> NoReturn:
-    """End this process with an exit status; with 1 in place of 0 where what it said cannot be written out."""
+def run(name: str, main: Callable[[], int]) -> NoReturn:
+    """Run ``main`` and end this process with the exit status that it returns; with 1 where it raises, or where it is
+    done and what it said cannot be written out. name: the program's, for the sentence then."""
+    try:
+        status = main()
+    except Exception:  # noqa: BLE001 - told as Python tells what nobody catches
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    # Whoever waits for a pipe that nobody reads can be interrupted.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        status = status or 1
-        print(f"{os.path.basename(sys.argv[0])}: standard output: {error.strerror}", file=sys.stderr)
+        if not status:
+            print(f"{name}: standard output: {error.strerror}", file=sys.stderr)
+            status = 1
     finally:
         os._exit(status)

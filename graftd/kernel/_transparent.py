@@ -19,7 +19,7 @@ from graftd.kernel._bpf import PinnedMap, map_memory
 _FUNCTION = b"\0update_socket_protocol\0"
 _DOOR = "graft-transparent"
 # HASH() and SEVERAL of kmod/bpf/transparent.bpf.c.
-_HASH_BITS = 13
+_HASH_BITS = 14
 _HASH_MULTIPLIER = 0x9E3779B97F4A7C15
 _SEVERAL = (1 << 64) - 1
 
@@ -69,6 +69,8 @@ class TransparentMap:
                 keys = known[1] if known is not None and known[0] == found.id and not whole else found.keys()
                 self._known = found.id, keys
                 try:
+                    # Who is to go is not named any more before it is dropped.
+                    _hint_at(keys & cookies, hints)
                     for cookie in sorted(keys - cookies):
                         found.drop(cookie)
                         keys.discard(cookie)
@@ -111,7 +113,7 @@ class TransparentMap:
 
 
 def _hint_at(cookies: set[int], memory: mmap.mmap) -> None:
-    """Tell the program of these, which are in the map. Each hint is written at once, and those that are right are not."""
+    """Tell the program of these, which are in the map. A hint is written at once, and only where it was another."""
     due = array.array("Q", bytes(len(memory)))
     for cookie in cookies:
         place = (cookie * _HASH_MULTIPLIER % (1 << 64)) >> (64 - _HASH_BITS)

@@ -62,9 +62,9 @@ struct {
  * By a hash of the cookie, who in the map has that hash: nobody, the one whose
  * cookie it is, or SEVERAL. It tells nearly all that is asked, for a look into
  * the map costs half as much as the kernel's call of this program. graftd's as
- * well; whom it names is in the map.
+ * well, which names nobody who is not in the map.
  */
-#define HASH_BITS 13
+#define HASH_BITS 14
 #define HASH(cookie) ((cookie) * 0x9e3779b97f4a7c15 >> (64 - HASH_BITS))
 #define NOBODY 0ULL
 #define SEVERAL (~0ULL)

@@ -48,6 +48,7 @@ from transparent import (
     kernel_can,
     links,
     loader,
+    pin_array,
     pins,
     preempts,
     status,
@@ -415,14 +416,18 @@ def test_sockets_outlive_the_program(inside: Box, namespaces: Map) -> None:
     again.close()
 
 
-def test_a_map_without_hints_is_replaced(inside: Box, namespaces: Map) -> None:
+@pytest.mark.parametrize("hints", [None, 1 << 16], ids=["none", "another-version's"])
+def test_a_map_without_its_hints_is_replaced(inside: Box, namespaces: Map, hints: int | None) -> None:
     (FOLDER / "hints").unlink()
+    if hints is not None:
+        pin_array("hints", hints)
     loader("load")
     assert graftable(inside.ns)
     assert {path.name for path in FOLDER.iterdir()} == pins()
     assert status()["namespaces"] == 1
     eventually(lambda: links() == attached(), "the programs with the map before are gone")
     again = Map()
+    assert again.hints[again.hash(inside.ns.cookie)] == inside.ns.cookie
     again.remove(inside.ns.cookie)
     # The kernel gives a link's id up before it detaches its program, and that one looks into the map before.
     eventually(lambda: not graftable(inside.ns), "the programs with the map before are detached")

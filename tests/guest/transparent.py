@@ -19,7 +19,8 @@ _PREEMPT = Path("/sys/kernel/debug/sched/preempt")
 DONE, FAILED, WRONG_USAGE, NOT_LOADED, KERNEL_CANNOT = range(5)
 
 _SYS_BPF = 321
-_UPDATE, _DELETE, _OBJ_GET = 2, 3, 7
+_CREATE, _UPDATE, _DELETE, _OBJ_PIN, _OBJ_GET = 0, 2, 3, 6, 7
+_ARRAY, _MMAPABLE = 2, 1 << 10
 
 
 def loader(*words: str, due: int = DONE, before: Sequence[str] = ()) -> str:
@@ -88,7 +89,7 @@ class Map:
         self.added: list[int] = []
         self._fd = _opened("transparent")
         fd = _opened("hints")
-        self._memory = mmap.mmap(fd, 8 << 13)
+        self._memory = mmap.mmap(fd, 8 << 14)
         self.hints = memoryview(self._memory).cast("Q")
         os.close(fd)
 
@@ -109,13 +110,21 @@ class Map:
     @staticmethod
     def hash(cookie: int) -> int:
         """The place of its hint, as kmod/bpf has it."""
-        return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 51
+        return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 50
 
     def close(self) -> None:
         """Close it."""
         self.hints.release()
         self._memory.close()
         os.close(self._fd)
+
+
+def pin_array(name: str, size: int) -> None:
+    """Pin an array of one value of so many bytes, as the hints are one."""
+    fd = _bpf(_CREATE, struct.pack("=5I", _ARRAY, 4, size, 1, _MMAPABLE).ljust(64, b"\0"))
+    path = ctypes.create_string_buffer(os.fsencode(FOLDER / name))
+    _bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(path), fd, 0))
+    os.close(fd)
 
 
 def _opened(name: str) -> int:

@@ -32,6 +32,7 @@ _DROP_IN = Path("/run/systemd/system/graftd.service.d/zz-test.conf")
 _UNIT = "graft-transparent.service"
 _PACKAGED = Path(__file__).parents[2] / "packaging/systemd/graft-transparent/graftd.conf"
 _CREATE, _PIN_IT = 0, 6
+_SEVERAL = (1 << 64) - 1
 _HASH, _ARRAY, _MMAPABLE = 1, 2, 1 << 10
 _FUNCTION = b"\0update_socket_protocol\0"
 
@@ -84,7 +85,7 @@ def _kernel_can() -> bool:
 
 def _load() -> None:
     _FOLDER.mkdir(mode=0o755, exist_ok=True)
-    _pin(_HINTS, _ARRAY, 4, 8 << 13, 1, _MMAPABLE)
+    _pin(_HINTS, _ARRAY, 4, 8 << 14, 1, _MMAPABLE)
     _pin(_PIN, _HASH, 8, 1, 1 << 16)
     for path in (_HINTS, _PIN):
         shutil.chown(path, "graftd", "graftd")
@@ -112,16 +113,19 @@ def _unload() -> None:
 
 def _keys() -> set[int]:
     """Those of the map; the hints are theirs, and no others."""
-    with _bpf.PinnedMap(str(_PIN)) as found, _bpf.map_memory(str(_HINTS), 8 << 13) as memory:
+    with _bpf.PinnedMap(str(_PIN)) as found, _bpf.map_memory(str(_HINTS), 8 << 14) as memory:
         keys = found.keys()
-        hints = struct.unpack("=8192Q", memory[:])
-        assert {place: hint for place, hint in enumerate(hints) if hint} == {_hash(key): key for key in keys}
+        hints = struct.unpack("=16384Q", memory[:])
+        due: dict[int, int] = {}
+        for key in keys:
+            due[_hash(key)] = _SEVERAL if _hash(key) in due else key
+        assert {place: hint for place, hint in enumerate(hints) if hint} == due
         return keys
 
 
 def _hash(cookie: int) -> int:
     """As kmod/bpf/transparent.bpf.c has it."""
-    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 51
+    return (cookie * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 50
 
 
 def _door() -> dict[str, Any]:

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import NoReturn
 
 from graftcli.main import main
-from graftd.ending import end
+from graftd.ending import run
 
 
 def entry() -> NoReturn:
-    end(main())
+    run("graftcli", main)
 
 
 if __name__ == "__main__":

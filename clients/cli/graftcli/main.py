@@ -8,6 +8,7 @@ longer than all that is done with them.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from graftcli import exits
@@ -54,9 +55,12 @@ def run(arguments: list[str]) -> int:
 
             sys.stdout.write(script(args.words[0]))
             return exits.DONE
+        return _carry_out(args)
     except UsageError as error:
         return complain(str(error), exits.USAGE)
-    return _carry_out(args)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return complain(f"{where}{error.strerror or error}", exits.FAILED)
 
 
 def _help(args: Args) -> int:
@@ -86,8 +90,6 @@ def _carry_out(args: Args) -> int:
         with Session(args) as session:
             status: int = handler(session, args)
             return status
-    except UsageError as error:
-        return complain(str(error), exits.USAGE)
     except GraftdError as error:
         return failed(error)
     except GraftError as error:
@@ -95,9 +97,6 @@ def _carry_out(args: Args) -> int:
         return complain(str(error), exits.USAGE)
     except ModuleNotFoundError as error:
         return _lacking(error)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return complain(f"{where}{error.strerror or error}", exits.FAILED)
 
 
 # What has to be installed apart, and the package of Debian's that it is in.
@@ -126,8 +125,10 @@ def failed(error: GraftdError) -> int:
 
 
 def complain(sentence: str, status: int) -> int:
-    """Say one sentence on standard error."""
-    sys.stdout.flush()
+    """Say one sentence on standard error, after what was said before."""
+    if sys.stdout is not None:
+        with suppress(OSError):
+            sys.stdout.flush()
     print(f"graftcli: {printable(sentence)}", file=sys.stderr)
     return status
 

@@ -154,7 +154,7 @@ def test_the_messages_do_without_what_protobuf_3_19_lacks() -> None:
 
 def test_graftd_finds_the_structlog_that_comes_along() -> None:
     assert run("rpm", "--query", "--requires", "graftd").count("structlog") == 0
-    assert f'sys.path.append("{BUNDLED}")\n' in Path("/usr/sbin/graftd").read_text()
+    assert f'sys.path.append("{BUNDLED}")\n\nfrom graftd' in Path("/usr/sbin/graftd").read_text()
     program = f"import sys; sys.path.insert(0, '{BUNDLED}'); import structlog; print(structlog.__file__)"
     assert run("python3", "-I", "-B", "-c", program).strip() == f"{BUNDLED}/structlog/__init__.py"
 

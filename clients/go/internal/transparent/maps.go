@@ -19,14 +19,14 @@ const (
 	hintsName = "graft_hints"
 
 	// The program's HASH().
-	hashBits       = 13
+	hashBits       = 14
 	hashMultiplier = 0x9e3779b97f4a7c15
 	// A hint where more than one namespace has that hash: the program's SEVERAL.
 	several = math.MaxUint64
 )
 
 // maps are what the program reads: namespaces by their cookies, and the hints
-// that spare most others the look-up.
+// that spare nearly all sockets the look-up.
 type maps struct {
 	namespaces, hints *ebpf.Map
 	// areNew tells that they were made here, so they have to be pinned.
@@ -65,7 +65,12 @@ func findMaps() (*maps, error) {
 		return nil, err
 	}
 	found := &maps{namespaces: namespaces, hints: hints}
-	if err := errors.Join(spec.Maps[mapName].Compatible(namespaces), spec.Maps[hintsName].Compatible(hints)); err != nil {
+	if spec.Maps[hintsName].Compatible(hints) != nil {
+		// Another version's program reads them, until this one's is in its place.
+		found.close()
+		return makeMaps(spec, listNamespaces)
+	}
+	if err := spec.Maps[mapName].Compatible(namespaces); err != nil {
 		found.close()
 		return nil, fmt.Errorf("the map that is pinned has another shape; 'graft-transparent unload' removes it: %w", err)
 	}
