@@ -39,7 +39,11 @@ def write(bundle: Path, root: Path, annotations: Mapping[str, str]) -> None:
             "capabilities": sets,
         },
         "root": {"path": str(root), "readonly": True},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            # crun fills it, and the root is several containers'.
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        ],
         "annotations": dict(annotations),
         "hooks": {stage: [{"path": HOOK, "args": [HOOK, stage]}] for stage in ("createRuntime", "poststop")},
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "network", "mount", "ipc", "uts")]},

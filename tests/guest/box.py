@@ -7,13 +7,18 @@ from typing import Any
 
 import rtnl
 from door1 import bind_name, inet
-from expect import fails
+from expect import eventually, fails
 from graftnl import Graft
 from netlink import CREATE
 from netns import Namespace
 from tables import PROTOCOLS, ports, prefix
 from uapi import U
 from world import BOX4, BOX6, HOST4, World, family_of
+
+
+def _leads_to(address: str) -> bool:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex((address, 9)) == 0
 
 
 class Box:
@@ -29,6 +34,8 @@ class Box:
             routes.address("lo", BOX4, 32)
             routes.address("lo", BOX6, 128)
             routes.close()
+            # The kernel takes the address into use, and only then its route, on its own time.
+            eventually(lambda: _leads_to(BOX6), f"{BOX6} has its route")
 
     @property
     def writer(self) -> Graft:
