@@ -4,6 +4,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from box import Box
 from expect import eventually
 from graftnl import Graft
 from netns import Namespace, assert_gone
+from transparent import FOLDER, Map, furnished, kernel_can, loader, unloaded
 from uapi import U
 from world import FAR_PEER4, HOST4, PEER4, World, sentinels
 
@@ -98,6 +100,41 @@ def watched(world: World) -> Iterator[World]:
     finally:
         host.close()
         peer.close()
+
+
+@pytest.fixture(scope="module")
+def able_kernel() -> Iterator[None]:
+    """A kernel that can serve the BPF door; afterwards nothing of the door is left."""
+    if not kernel_can():
+        pytest.skip(f"{CANNOT}serve the BPF door")
+    yield
+    loader("unload")
+    eventually(unloaded, "nothing of the door is left")
+
+
+@pytest.fixture
+def door(able_kernel: None) -> None:
+    """The BPF door serves."""
+    if not FOLDER.exists():
+        loader("load")
+
+
+@pytest.fixture
+def namespaces(door: None) -> Iterator[Map]:
+    """The BPF door's map, empty before and after."""
+    made = Map()
+    yield made
+    for cookie in made.added:
+        with suppress(FileNotFoundError):
+            made.remove(cookie)
+    made.close()
+
+
+@pytest.fixture
+def inside(box: Box, namespaces: Map) -> Box:
+    """A box in the BPF door's map, which serves PORT and reaches everything."""
+    namespaces.add(box.ns.cookie)
+    return furnished(box)
 
 
 @pytest.fixture(autouse=True)

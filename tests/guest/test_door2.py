@@ -19,7 +19,7 @@ import pytest
 import child as process
 from box import Box, endpoint_of, is_native, state
 from door1 import bind_name, inet
-from expect import eventually, fails, receive
+from expect import fails, receive
 from tables import egress, ingress
 from uapi import U
 from world import BOX4, BOX6, FORBIDDEN, HOST4, HOST6, LAN4, LAN6, PEER4, PEER6, World
@@ -97,11 +97,6 @@ def test_without_a_rule_it_is_native(box: Box, host: str, peer: str) -> None:
     assert is_native(server)
     assert [server.getsockopt(SOL_SOCKET, option) for option in (socket.SO_KEEPALIVE, socket.SO_REUSEADDR)] == [1, 1]
     assert server.getsockopt(IPPROTO_TCP, socket.TCP_NODELAY)
-    # A debug kernel under load had no route to the box's own IPv6 address for a moment; so a plain program goes first.
-    with box.ns:
-        plain = box.keep(socket.socket(AF_INET6 if own == BOX6 else AF_INET, SOCK_STREAM))
-        eventually(lambda: plain.connect_ex((own, 8080)) == 0, "a program without a door reaches the server")
-    server.accept()[0].close()
     client = box.tcp(own)
     client.connect((own, 8080))
     assert is_native(client)

@@ -5,22 +5,36 @@ import ctypes
 import json
 import mmap
 import os
+import socket
 import struct
 import subprocess
 from collections.abc import Sequence
+from errno import ENOPROTOOPT, EOPNOTSUPP
 from pathlib import Path
+from socket import AF_INET, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM
 from typing import Any
 
+from box import Box, state
 from kernelcalls import syscall
+from netns import Namespace
+from tables import egress, ingress
+from uapi import U
+from world import HOST4
 
 LOADER = "/usr/sbin/graft-transparent"
 FOLDER = Path("/sys/fs/bpf/graft")
 _PREEMPT = Path("/sys/kernel/debug/sched/preempt")
+PORT = 8080
 DONE, FAILED, WRONG_USAGE, NOT_LOADED, KERNEL_CANNOT = range(5)
 
 _SYS_BPF = 321
 _CREATE, _UPDATE, _DELETE, _OBJ_PIN, _OBJ_GET = 0, 2, 3, 6, 7
 _ARRAY, _MMAPABLE = 2, 1 << 10
+
+# Types and protocols that the program rewrites.
+MPTCP = 262
+STREAMS = [(SOCK_STREAM, protocol) for protocol in (0, IPPROTO_TCP, MPTCP)]
+DATAGRAMS = [(SOCK_DGRAM, protocol) for protocol in (0, IPPROTO_UDP)]
 
 
 def loader(*words: str, due: int = DONE, before: Sequence[str] = ()) -> str:
@@ -130,3 +144,29 @@ def pin_array(name: str, size: int) -> None:
 def _opened(name: str) -> int:
     path = ctypes.create_string_buffer(os.fsencode(FOLDER / name))
     return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(path), 0, 0))
+
+
+def unloaded() -> bool:
+    """Whether nothing of the door is left."""
+    return not FOLDER.exists() and not links()
+
+
+def furnished(box: Box) -> Box:
+    box.endpoint("ep-in", HOST4, PORT)
+    box.endpoint("ep-out", HOST4)
+    box.rules(ingress("ep-in", port=PORT), egress("ep-out", "10.0.0.0/8"))
+    return box
+
+
+def plain(namespace: Namespace, family: int = AF_INET, kind: int = SOCK_STREAM, protocol: int = 0) -> socket.socket:
+    """A socket as a program asks for it that knows nothing of grafting."""
+    return namespace.open_socket(family, kind, protocol)
+
+
+def graftable(namespace: Namespace, *how: int) -> bool:
+    with plain(namespace, *how) as sock:
+        try:
+            return bool(state(sock) == U.STATE_UNDECIDED)
+        except OSError as error:
+            assert error.errno in {ENOPROTOOPT, EOPNOTSUPP}
+            return False
