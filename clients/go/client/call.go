@@ -42,8 +42,8 @@ func (c *Client) call(
 		}
 		failure := c.failure(ctx, err)
 		if !failure.Passing {
-			// That time ran out says less than what it was spent on.
-			if ctx.Err() != nil && before != nil {
+			// That time ran out says less than what it was spent on, and than an answer.
+			if ended(ctx) && before != nil && failure.Reason == "" {
 				return before
 			}
 			return failure

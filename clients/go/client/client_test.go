@@ -62,6 +62,21 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
+func TestTimeThatEndsBeforeTheFirstAttempt(t *testing.T) {
+	graftd := played.Start(t)
+	want := "graftd at " + graftd.Target() + " did not answer in time: "
+	_, err := client.Dial(t.Context(), client.Options{Target: graftd.Target(), Patience: time.Nanosecond})
+	if found := failure(t, err); !strings.HasPrefix(found.Message, want) || found.Code != codes.DeadlineExceeded {
+		t.Errorf("one that listens: got %+v, want %q", found, want)
+	}
+	graftd.Down()
+	want = "graftd is not running, nobody listens at " + graftd.Socket + ": systemctl start graftd"
+	_, err = client.Dial(t.Context(), client.Options{Target: graftd.Target(), Patience: time.Nanosecond})
+	if found := failure(t, err); found.Message != want || found.Code != codes.Unavailable {
+		t.Errorf("one that is down: got %+v, want %q", found, want)
+	}
+}
+
 func TestThereIsNoSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none", "graftd.sock")
 	begun := time.Now()

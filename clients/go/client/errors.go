@@ -89,6 +89,10 @@ func (c *Client) failure(ctx context.Context, err error) *Error {
 	}
 	switch failure.Code {
 	case codes.DeadlineExceeded:
+		// A busy machine may not have come to the first attempt.
+		if cause := c.target.probe(ctx); cause != nil {
+			return cause
+		}
 		failure.Message = fmt.Sprintf(
 			"graftd at %s did not answer in time: see how it does (systemctl status graftd), or allow it longer", c.target)
 	case codes.Unimplemented:

@@ -89,13 +89,21 @@ func (t target) dial(ctx context.Context, address string) (net.Conn, error) {
 	return dialer.DialContext(ctx, t.network, address)
 }
 
-// probe connects, and tells what keeps a client from it; nil where it could, or where only a handshake would tell.
+// probe connects, and tells what keeps a client from it; nil where it could, where only a handshake would tell, or where
+// the time did not suffice to see. A unix socket tells at once, so that no time has to be left for it.
 func (t target) probe(ctx context.Context) *Error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	if t.network == "unix" {
+		ctx = context.WithoutCancel(ctx)
+	}
+	limited, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	conn, err := t.dial(ctx, t.address)
+	conn, err := t.dial(limited, t.address)
 	if err == nil {
 		conn.Close()
+		return nil
+	}
+	// What is full of connections is listened on.
+	if ended(ctx) || errors.Is(err, syscall.EAGAIN) {
 		return nil
 	}
 	failure := &Error{Code: codes.Unavailable, Passing: true, cause: err}
@@ -123,6 +131,12 @@ func (t target) probe(ctx context.Context) *Error {
 		failure.Message = "graftd cannot be reached at " + t.address + ": " + reason
 	}
 	return failure
+}
+
+// ended reports whether a context's time is over; its own clock may be a moment behind.
+func ended(ctx context.Context) bool {
+	end, limited := ctx.Deadline()
+	return ctx.Err() != nil || limited && !time.Now().Before(end)
 }
 
 // forbidden says which group may use a socket, as far as this user may see that.

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -69,6 +71,44 @@ func TestTheDefaultIsTheSocketWithTheMostRights(t *testing.T) {
 			t.Errorf("got %v, %v, want %s", found, err, want)
 		}
 		os.Remove(filepath.Join(run, name))
+	}
+}
+
+func TestAProbeTellsWhatItSawAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "graftd.sock")
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(socket) })
+	if err := unix.Bind(socket, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	local := target{"unix", path}
+	refused := "graftd is not running, nobody listens at " + path + ": systemctl start graftd"
+	if found := local.probe(over); found == nil || found.Message != refused {
+		t.Errorf("of a socket that nobody listens at it says %v, want %q", found, refused)
+	}
+	if found := (target{"tcp", "127.0.0.1:1"}).probe(over); found != nil {
+		t.Errorf("with no time left it says %v of another machine", found)
+	}
+	if err := unix.Listen(socket, 0); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			if !errors.Is(err, unix.EAGAIN) {
+				t.Fatal(err)
+			}
+			break
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	if found := local.probe(t.Context()); found != nil {
+		t.Errorf("of a socket that is full of connections it says %v", found)
 	}
 }
 

@@ -40,8 +40,9 @@ type Graftd struct {
 	// Changes are what Watch streams; it ends, as in a restart, where there are no more.
 	Changes func(request *graftv1.WatchRequest, stream grpc.ServerStreamingServer[graftv1.WatchResponse]) error
 
-	tb     testing.TB
-	server *grpc.Server
+	tb       testing.TB
+	server   *grpc.Server
+	listener net.Listener
 
 	mutex  sync.Mutex
 	held   map[string]*graftv1.ApplyNamespaceRequest
@@ -81,6 +82,7 @@ func (g *Graftd) Up() {
 	graftv1.RegisterNamespaceServiceServer(g.server, &namespaces{graftd: g})
 	graftv1.RegisterEndpointServiceServer(g.server, &endpoints{graftd: g})
 	graftv1.RegisterWatchServiceServer(g.server, &watch{graftd: g})
+	g.listener = listener
 	go g.server.Serve(listener)
 }
 
@@ -159,5 +161,8 @@ func RequestID(request proto.Message) string {
 	return message.Get(field).String()
 }
 
-// Down ends every connection, and the serving.
-func (g *Graftd) Down() { g.server.Stop() }
+// Down ends every connection, and the serving, even one that has yet to begin.
+func (g *Graftd) Down() {
+	g.server.Stop()
+	g.listener.Close()
+}
