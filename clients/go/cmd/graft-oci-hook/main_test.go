@@ -29,11 +29,14 @@ import (
 
 const id = "5f0c3a"
 
+// What a machine with other work may take on top of a patience.
+const slack = 10 * time.Second
+
 // What tests wrote to the system's log.
 var told []string
 
 func TestMain(m *testing.M) {
-	startPatience, stopPatience, doorPatience = 700*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
+	startPatience, stopPatience, doorPatience = 3*time.Second, 2*time.Second, time.Second
 	tellSystem = func(_ syslog.Priority, err error) { told = append(told, err.Error()) }
 	os.Exit(m.Run())
 }
@@ -331,7 +334,7 @@ func TestGraftdThatIsDownOrSlow(t *testing.T) {
 			told = nil
 			begun := time.Now()
 			got := hook(stdin, verb)
-			if took := time.Since(begun); took > most+500*time.Millisecond {
+			if took := time.Since(begun); took > most+slack {
 				t.Errorf("%s, %s took %v", test.name, verb, took)
 			}
 			status := map[string]int{"createRuntime": 1, "poststop": 0}[verb]
@@ -353,7 +356,7 @@ func TestAllCallsTogetherHaveTheirTime(t *testing.T) {
 	}
 	begun := time.Now()
 	got := hook(stateOf(t, bundle(t, "userdata", ""), annotations), "createRuntime")
-	if took := time.Since(begun); got.status != 1 || took > startPatience+500*time.Millisecond {
+	if took := time.Since(begun); got.status != 1 || took > startPatience+slack {
 		t.Errorf("%+v after %v", got, took)
 	}
 }
