@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -42,8 +43,8 @@ func (c *Client) call(
 		}
 		failure := c.failure(ctx, err)
 		if !failure.Passing {
-			// That time ran out says less than what it was spent on, and than an answer.
-			if ended(ctx) && before != nil && failure.Reason == "" {
+			// That time ran out says less than what it was spent on.
+			if failure.Code == codes.DeadlineExceeded && failure.Reason == "" && before != nil {
 				return before
 			}
 			return failure
@@ -105,13 +106,14 @@ func (c *Client) stream(
 	if err != nil {
 		return nil, c.failure(ctx, err)
 	}
-	return &told{stream, c}, nil
+	return &told{stream, c, ctx}, nil
 }
 
-// told is a stream whose errors are *Error.
+// told is a stream whose errors are *Error. Its own context is over by the time that one is told, whatever it was.
 type told struct {
 	grpc.ClientStream
 	client *Client
+	caller context.Context
 }
 
 func (s *told) RecvMsg(message any) error {
@@ -119,5 +121,5 @@ func (s *told) RecvMsg(message any) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
-	return s.client.failure(s.Context(), err)
+	return s.client.failure(s.caller, err)
 }

@@ -89,7 +89,7 @@ func (c *Client) failure(ctx context.Context, err error) *Error {
 	}
 	switch failure.Code {
 	case codes.DeadlineExceeded:
-		// A busy machine may not have come to the first attempt.
+		// A busy machine may not have come to the first attempt, or graftd have gone meanwhile.
 		if cause := c.target.probe(ctx); cause != nil {
 			return cause
 		}
@@ -99,7 +99,7 @@ func (c *Client) failure(ctx context.Context, err error) *Error {
 		failure.Message = fmt.Sprintf("graftd at %s does not know this call: it is older than this client", c.target)
 	case codes.Unavailable, codes.Canceled:
 		// A server that ends cancels what it had begun.
-		if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			failure.Message = "the call to graftd at " + c.target.String() + " was cancelled"
 			break
 		}

@@ -102,16 +102,17 @@ func (t target) probe(ctx context.Context) *Error {
 		conn.Close()
 		return nil
 	}
-	// What is full of connections is listened on.
-	if ended(ctx) || errors.Is(err, syscall.EAGAIN) {
+	var number syscall.Errno
+	told := errors.As(err, &number)
+	// A unix socket that is full of connections is listened on.
+	if number == syscall.EAGAIN || !told && ended(ctx) {
 		return nil
 	}
-	failure := &Error{Code: codes.Unavailable, Passing: true, cause: err}
-	var number syscall.Errno
 	reason := err.Error()
-	if errors.As(err, &number) {
+	if told {
 		reason = number.Error()
 	}
+	failure := &Error{Code: codes.Unavailable, Passing: true, cause: err}
 	switch {
 	case t.network == "tcp":
 		failure.Message = "graftd cannot be reached at " + t.address + ": " + reason +

@@ -211,9 +211,9 @@ func TestBothSidesShowACertificate(t *testing.T) {
 		{"another key", &mixed, files.client + " and " + mixed.Key + " are no certificate and its key in PEM"},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			patience := 2 * time.Second
+			patience := 5 * time.Second
 			if one.wrong == "" {
-				patience = 20 * time.Second
+				patience = time.Minute
 			}
 			c, err := Dial(t.Context(), Options{Target: target, TLS: one.tls, Patience: patience})
 			if c != nil {
@@ -228,7 +228,7 @@ func TestBothSidesShowACertificate(t *testing.T) {
 		t.Setenv("GRAFTD_TLS_CA", files.ca)
 		t.Setenv("GRAFTD_TLS_CERT", files.client)
 		t.Setenv("GRAFTD_TLS_KEY", files.key)
-		_, err := Dial(t.Context(), Options{Target: target, Patience: 2 * time.Second})
+		_, err := Dial(t.Context(), Options{Target: target, Patience: 5 * time.Second})
 		if err == nil || !strings.Contains(err.Error(), "certificate is valid for graftd") &&
 			!strings.Contains(err.Error(), "cannot validate certificate for 127.0.0.1") {
 			t.Errorf("got %v", err)

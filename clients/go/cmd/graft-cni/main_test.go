@@ -311,7 +311,7 @@ func TestWhatGraftdRefusesIsSaidWithDetails(t *testing.T) {
 			}
 			return nil
 		}
-		found := plugin(t, "ADD", configuration(graftd, web+chained+`, "timeout": 2`))
+		found := plugin(t, "ADD", configuration(graftd, web+chained+`, "timeout": 5`))
 		if !strings.HasPrefix(found.String(), one.want) {
 			t.Errorf("got  %v\nwant %s", found, one.want)
 		}

@@ -30,15 +30,22 @@ import (
 const id = "5f0c3a"
 
 // What a machine with other work may take on top of a patience.
-const slack = 10 * time.Second
+const slack = 5 * time.Second
 
 // What tests wrote to the system's log.
 var told []string
 
 func TestMain(m *testing.M) {
-	startPatience, stopPatience, doorPatience = 3*time.Second, 2*time.Second, time.Second
 	tellSystem = func(_ syslog.Priority, err error) { told = append(told, err.Error()) }
 	os.Exit(m.Run())
+}
+
+// hasten sets a patience for one test, which waits for its end.
+func hasten(t *testing.T, patience *time.Duration, short time.Duration) {
+	t.Helper()
+	before := *patience
+	*patience = short
+	t.Cleanup(func() { *patience = before })
 }
 
 func start(t *testing.T) *played.Graftd {
@@ -312,6 +319,8 @@ func TestACaseThatCannotBeGraftedIsRefusedWithASentence(t *testing.T) {
 }
 
 func TestGraftdThatIsDownOrSlow(t *testing.T) {
+	hasten(t, &startPatience, 3*time.Second)
+	hasten(t, &stopPatience, 2*time.Second)
 	graftd := start(t)
 	stdin := stateOf(t, bundle(t, "userdata", ""), annotations)
 	slow := func() {
@@ -349,14 +358,16 @@ func TestGraftdThatIsDownOrSlow(t *testing.T) {
 }
 
 func TestAllCallsTogetherHaveTheirTime(t *testing.T) {
+	const patience = 3 * time.Second
+	hasten(t, &startPatience, patience)
 	graftd := start(t)
 	graftd.Before = func(context.Context, string, proto.Message) error {
-		time.Sleep(startPatience * 6 / 10)
+		time.Sleep(patience * 6 / 10)
 		return nil
 	}
 	begun := time.Now()
 	got := hook(stateOf(t, bundle(t, "userdata", ""), annotations), "createRuntime")
-	if took := time.Since(begun); got.status != 1 || took > startPatience+slack {
+	if took := time.Since(begun); got.status != 1 || took > patience+slack {
 		t.Errorf("%+v after %v", got, took)
 	}
 }
@@ -364,7 +375,7 @@ func TestAllCallsTogetherHaveTheirTime(t *testing.T) {
 func TestGraftdThatIsRestartedMeanwhile(t *testing.T) {
 	graftd := start(t)
 	graftd.Down()
-	timer := time.AfterFunc(startPatience/4, graftd.Up)
+	timer := time.AfterFunc(500*time.Millisecond, graftd.Up)
 	defer timer.Stop()
 	hook(stateOf(t, bundle(t, "userdata", ""), annotations), "createRuntime").want(t, 0, "")
 	if graftd.Namespaces() != 1 {
@@ -386,6 +397,7 @@ func TestABundleThatIsGoneIsCleanedUpAfter(t *testing.T) {
 }
 
 func TestWithoutTheDoorAContainerThatIsTransparentDoesNotStart(t *testing.T) {
+	hasten(t, &doorPatience, time.Second)
 	graftd := start(t)
 	folder := bundle(t, "userdata", "")
 	for state, want := range map[graftv1.TransparentState]int{
