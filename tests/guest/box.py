@@ -2,7 +2,7 @@
 """The containers whose sockets are grafted."""
 
 import socket
-from errno import ECONNREFUSED, ENOPROTOOPT, EOPNOTSUPP
+from errno import ENOPROTOOPT, EOPNOTSUPP
 from typing import Any
 
 import rtnl
@@ -14,12 +14,6 @@ from netns import Namespace
 from tables import PROTOCOLS, ports, prefix
 from uapi import U
 from world import BOX4, BOX6, HOST4, World, family_of
-
-
-def _is_local(address: str) -> bool:
-    """Whether packets to this address of the namespace, where nothing listens, are taken in."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex((address, 9)) == ECONNREFUSED
 
 
 class Box:
@@ -35,8 +29,7 @@ class Box:
             routes.address("lo", BOX4, 32)
             routes.address("lo", BOX6, 128)
             routes.close()
-            # The kernel lets programs bind to it before it takes in what comes for it: a work queue adds that route.
-            eventually(lambda: _is_local(BOX6), f"{BOX6} is served")
+            eventually(lambda: rtnl.is_local(BOX6), f"{BOX6} is the box's own")
 
     @property
     def writer(self) -> Graft:

@@ -12,6 +12,7 @@ _IFNAME, _LINKINFO, _NETNSFD = 3, 18, 28
 _OPERSTATE = 16
 UP = 6
 _NODAD = 0x02
+_RTF_LOCAL = 0x80000000
 
 
 def _link(index: int = 0, up: bool = False) -> bytes:
@@ -21,6 +22,18 @@ def _link(index: int = 0, up: bool = False) -> bytes:
 def _family(address: str) -> tuple[int, bytes]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return family, socket.inet_pton(family, address)
+
+
+def is_local(address: str) -> bool:
+    """Whether the current namespace takes in what comes for an address of its own.
+
+    Of an IPv6 address it does so from a work queue, some time after it lets programs bind to it.
+    """
+    if ":" not in address:
+        return True
+    wanted = socket.inet_pton(socket.AF_INET6, address).hex()
+    with open("/proc/thread-self/net/ipv6_route") as table:
+        return any(line.startswith(f"{wanted} 80") and int(line.split()[-2], 16) & _RTF_LOCAL for line in table)
 
 
 class Routes(Netlink):

@@ -22,7 +22,6 @@ from world import PEER4, PEER6
 
 WEB = 1001
 _SO_MARK, _SO_BINDTODEVICE = 36, 25
-_RTF_LOCAL = 0x80000000
 # Addresses of the LAN that nobody has, each for one use.
 _unused = itertools.count(100)
 
@@ -78,15 +77,6 @@ def server(box: Box, request: pytest.FixtureRequest) -> Iterator[Server]:
     events.kernel.close()
 
 
-def is_local(address: str) -> bool:
-    """Whether the current namespace has a local route to an address."""
-    if ":" not in address:
-        return True
-    with open("/proc/thread-self/net/ipv6_route") as table:
-        wanted = socket.inet_pton(socket.AF_INET6, address).hex()
-        return any(line.startswith(f"{wanted} 80") and int(line.split()[-2], 16) & _RTF_LOCAL for line in table)
-
-
 def test_the_acl_denies_it_now(server: Server) -> None:
     server.box.acl(allow("ep", "listen"), deny("ep", "connect", server.family.lan), allow("ep", "connect"))
     server.denied(U.REASON_ACL)
@@ -118,8 +108,7 @@ def test_the_host_has_got_that_address(server: Server) -> None:
         routes = rtnl.Routes()
         routes.address("lan", address, 32 if server.family is V4 else 128)
         routes.close()
-        # The kernel makes an IPv6 address its own a moment later than it shows it.
-        eventually(lambda: is_local(address), "the address is the host's own")
+        eventually(lambda: rtnl.is_local(address), "the address is the host's own")
     server.denied(U.REASON_LOCAL, to)
     server.answers()
 

@@ -57,16 +57,7 @@ def give_address(namespace: Namespace, device: str, address: str) -> None:
         routes = rtnl.Routes()
         routes.address(device, address, 128 if ":" in address else 32)
         routes.close()
-
-        def usable() -> bool:
-            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, SOCK_DGRAM) as probe:
-                try:
-                    probe.bind((address, 0))
-                except OSError:
-                    return False
-                return True
-
-        eventually(usable, "the address is the namespace's own")
+        eventually(lambda: rtnl.is_local(address), "the address is the namespace's own")
 
 
 def refused(sock: socket.socket) -> None:

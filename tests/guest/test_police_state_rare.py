@@ -17,7 +17,7 @@ import rtnl
 from box import Box, endpoint_of, state
 from conftest import CANNOT
 from events import Events
-from expect import fails, receive
+from expect import eventually, fails, receive
 from grant import V4, V6, Family
 from tables import allow, egress, ingress
 from uapi import U
@@ -95,6 +95,7 @@ def granted(box: Box, watched: World) -> Box:
         routes = rtnl.Routes()
         routes.address("lo", "fd00:30:1::1", 64)
         routes.close()
+        eventually(lambda: rtnl.is_local("fd00:30:1::1"), "the address is the box's own")
     return box
 
 

@@ -33,6 +33,7 @@ from netns import Namespace
 from tables import egress
 from transparent import (
     DATAGRAMS,
+    NOBODY,
     PORT,
     STREAMS,
     Map,
@@ -46,7 +47,6 @@ from uapi import U
 from world import HOST4, PEER4, PEER6, World
 
 BODY = "fetched by a program that nobody prepared\n" * 100
-NOBODY = 65534
 
 
 @pytest.mark.parametrize("family", [AF_INET, AF_INET6])

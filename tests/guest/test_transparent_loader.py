@@ -24,6 +24,7 @@ from transparent import (
     FOLDER,
     KERNEL_CANNOT,
     LOADER,
+    NOBODY,
     NOT_LOADED,
     PORT,
     STREAMS,
@@ -42,8 +43,6 @@ from transparent import (
 )
 from world import PEER4, World
 
-BODY = "fetched by a program that nobody prepared\n" * 100
-NOBODY = 65534
 CAP_CHOWN, CAP_DAC_READ_SEARCH, CAP_PERFMON, CAP_BPF = 0, 2, 38, 39
 
 

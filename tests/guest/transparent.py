@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The BPF door: its loader, and its map of namespaces by the one system call that graftd uses as well."""
+"""The BPF door: its loader, its map by the one system call that graftd uses as well, and sockets of programs."""
 
 import ctypes
 import json
@@ -25,6 +25,7 @@ LOADER = "/usr/sbin/graft-transparent"
 FOLDER = Path("/sys/fs/bpf/graft")
 _PREEMPT = Path("/sys/kernel/debug/sched/preempt")
 PORT = 8080
+NOBODY = 65534
 DONE, FAILED, WRONG_USAGE, NOT_LOADED, KERNEL_CANNOT = range(5)
 
 _SYS_BPF = 321
@@ -152,6 +153,7 @@ def unloaded() -> bool:
 
 
 def furnished(box: Box) -> Box:
+    """The box, with an endpoint to listen at and one to connect through."""
     box.endpoint("ep-in", HOST4, PORT)
     box.endpoint("ep-out", HOST4)
     box.rules(ingress("ep-in", port=PORT), egress("ep-out", "10.0.0.0/8"))
@@ -164,6 +166,7 @@ def plain(namespace: Namespace, family: int = AF_INET, kind: int = SOCK_STREAM, 
 
 
 def graftable(namespace: Namespace, *how: int) -> bool:
+    """Whether a socket that is asked for so is one that rules may graft."""
     with plain(namespace, *how) as sock:
         try:
             return bool(state(sock) == U.STATE_UNDECIDED)

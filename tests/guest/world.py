@@ -22,7 +22,6 @@ BOX4, BOX6 = "10.30.0.5", "fd00:30::5"
 
 # Nothing ever reaches this port of any address of host and peer.
 FORBIDDEN = 4000
-_TENTATIVE = 0x40
 
 
 def family_of(address: str) -> int:
@@ -41,12 +40,6 @@ def set_sysctl(name: str, value: str) -> None:
     """Set a value below net of the current namespace."""
     with open(f"/proc/sys/net/{name}", "w") as file:
         file.write(value)
-
-
-def tentative() -> bool:
-    """Whether an IPv6 address of the current namespace is not usable yet."""
-    with open("/proc/thread-self/net/if_inet6") as table:
-        return any(int(line.split()[4], 16) & _TENTATIVE for line in table)
 
 
 class World:
@@ -73,9 +66,9 @@ class World:
             routes = rtnl.Routes()
             self._configure(routes, PEER4, PEER6, FAR_PEER4, FAR_PEER6)
             routes.close()
-        for namespace in (self.peer, self.host):
+        for namespace, addresses in ((self.peer, (PEER6, FAR_PEER6)), (self.host, (HOST6, FAR_HOST6))):
             with namespace:
-                self._settle()
+                self._settle(addresses)
 
     @staticmethod
     def _configure(routes: rtnl.Routes, lan4: str, lan6: str, far4: str, far6: str) -> None:
@@ -85,11 +78,11 @@ class World:
             routes.up(name)
 
     @staticmethod
-    def _settle() -> None:
+    def _settle(addresses: tuple[str, ...]) -> None:
         routes = rtnl.Routes()
         eventually(lambda: [*routes.links().values()].count(rtnl.UP) == 2, "lan and far are up")
         routes.close()
-        eventually(lambda: not tentative(), "the IPv6 addresses are usable")
+        eventually(lambda: all(map(rtnl.is_local, addresses)), f"{addresses} are the namespace's own")
 
     def reopen(self) -> None:
         """Open the netlink socket anew: the family has another number since the module was loaded again."""

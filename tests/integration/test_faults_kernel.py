@@ -265,7 +265,7 @@ def test_kernel_that_does_not_answer_for_a_while(bed: Bed) -> None:
             endpoint_pb2.CreateEndpointRequest(
                 parent="namespaces/slow", endpoint_id="nobody-waits", endpoint=endpoint()
             ),
-            timeout=0.3,
+            timeout=2,
         )
         assert vanishing.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         for ask, request in (
@@ -274,7 +274,7 @@ def test_kernel_that_does_not_answer_for_a_while(bed: Bed) -> None:
             (bed.api.sockets.AbortSockets, socket_pb2.AbortSocketsRequest(parent="namespaces/slow", all=True)),
         ):
             with pytest.raises(grpc.RpcError) as gone:
-                ask(request, timeout=0.1)
+                ask(request, timeout=2)
             assert gone.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     finally:
         os.kill(bed.graftd.kernel_pid, signal.SIGCONT)

@@ -67,8 +67,9 @@ class Machine(Host):
 
 @contextmanager
 def filled() -> Iterator[Bed]:
-    """A graftd with a table. What it has to tell of the past comes at once."""
-    with mock.patch("graftcli.doctor.facts._RECENT_SECONDS", 0.1), running() as one:
+    """A graftd with a table. What it has to tell of the past comes at once, and then its streams end."""
+    with mock.patch("graftcli.doctor.facts._RECENT_SECONDS", 20.0), running() as one:
+        one.fake.end_watches.set()
         one.fill()
         one.fake.status.netns_cookie = 1
         one.fake.sockets = []

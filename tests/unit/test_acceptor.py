@@ -301,7 +301,7 @@ def capacity() -> int:
 @pytest.mark.parametrize("ends", [True, False], ids=["ends", "breaks"])
 def test_a_client_does_not_stay_behind_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
     """It has its time to take what was sent, and is closed then whatever it does."""
-    monkeypatch.setattr(splice_module, "LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(splice_module, "LINGER_SECONDS", 3.0)
     size = capacity() + 32 * 1024  # some of it waits in the acceptor
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -358,7 +358,7 @@ def test_a_server_that_ends_at_once_says_what_it_printed(played: list[str]) -> N
 
 
 def test_a_server_that_never_listens_says_what_it_printed(played: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "_START_SECONDS", 0.5)
+    monkeypatch.setattr(servers, "_START_SECONDS", 3.0)
     with (
         pytest.raises(ServerError, match=r"(?s)did not listen on tcp port 5201.*it printed: waiting"),
         servers.serving(server("sh", "-c", "echo waiting; exec sleep 60")),

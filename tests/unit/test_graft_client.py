@@ -219,7 +219,7 @@ def test_a_revision_that_is_gone_is_made_good_by_a_list(bed: Bed) -> None:
     bed.fake.oldest = bed.fake.revision
     with bed.client() as graftd:
         watcher = Watcher(graftd.watch(after_revision=1), 2)
-        time.sleep(0.3)
+        watcher.wait_for(1)
         create(bed, "later")
         listed, later = watcher.all()
     assert listed.relisted
@@ -249,7 +249,7 @@ def test_what_a_list_told_already_is_not_told_again(bed: Bed) -> None:
     bed.start()
     with bed.client() as graftd:
         watcher = Watcher(graftd.watch(initial=True), 2)
-        time.sleep(0.3)
+        watcher.wait_for(1)
         create(bed, "later")
         listed, after = watcher.all()
     names = [

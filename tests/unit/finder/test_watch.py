@@ -294,11 +294,13 @@ def test_a_container_is_looked_at_again_soon(machine: Machine, monkeypatch: pyte
         watcher.watch([here, WEB])
         (machine.roots.cgroup / "web").mkdir()
         began = time.monotonic()
-        times = []
-        while told(watcher, 0.5) == {here}:
+        times: list[float] = []
+        while not times or times[-1] < 0.3:
+            assert told(watcher) == {here}, times
             times.append(time.monotonic() - began)
-        assert len(times) == 3, times
-        assert times[0] < 0.1 <= times[1] < 0.3 <= times[2], times
+        # At once, after 0.1 seconds and after 0.3; a busy machine may come to two of these together.
+        assert len(times) <= 3, times
+        assert quiet(watcher)
 
 
 # The whole.
