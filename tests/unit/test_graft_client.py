@@ -105,6 +105,49 @@ def test_an_answer_that_does_not_come(bed: Bed) -> None:
     assert caught.value.status == "DEADLINE_EXCEEDED"
 
 
+class Streaming:
+    """A WatchSockets that begins late, if ever, and goes on for ever or until it fails."""
+
+    def __init__(self, bed: Bed, *, late: float = 0.0, never: bool = False, fails: bool = False) -> None:
+        self.late, self.never, self.fails = late, never, fails
+        bed.fake.WatchSockets = self.watch  # type: ignore[method-assign]
+        bed.stop()
+        bed.start()
+
+    def watch(self, request: m.WatchSocketsRequest, context: grpc.ServicerContext) -> Iterator[m.WatchSocketsResponse]:
+        time.sleep(self.late)
+        while self.never and context.is_active():
+            time.sleep(0.02)
+        yield m.WatchSocketsResponse()
+        yield m.WatchSocketsResponse(lost=7)
+        if self.fails:
+            context.abort(grpc.StatusCode.CANCELLED, "graftd ends")
+        while context.is_active():
+            time.sleep(0.02)
+
+
+def test_the_seconds_of_a_stream_count_from_when_it_begins(bed: Bed) -> None:
+    Streaming(bed, late=1.0)
+    with connect(bed.target, timeout=20) as graftd:
+        assert [one.lost for one in graftd.watch_sockets(seconds=0.5)] == [0, 7]
+
+
+def test_a_stream_that_does_not_begin(bed: Bed) -> None:
+    Streaming(bed, never=True)
+    with (
+        connect(bed.target, timeout=0.2) as graftd,
+        pytest.raises(GraftdError, match="did not answer in time") as caught,
+    ):
+        list(graftd.watch_sockets(seconds=0.2))
+    assert caught.value.status == "DEADLINE_EXCEEDED"
+
+
+def test_a_stream_that_ends_before_its_seconds_is_told(bed: Bed) -> None:
+    Streaming(bed, fails=True)
+    with bed.client() as graftd, pytest.raises(GraftdError, match="graftd ends"):
+        list(graftd.watch_sockets(seconds=60))
+
+
 def test_an_error_has_what_graftd_says_of_it(bed: Bed) -> None:
     with bed.client() as graftd:
         with pytest.raises(GraftdError, match="there is no endpoint namespaces/web/endpoints/no") as caught:

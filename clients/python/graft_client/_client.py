@@ -377,7 +377,8 @@ class Client:
     ) -> Iterator[m.WatchSocketsResponse]:
         """Grafts, natives and denials as they happen, after at most `recent` of the past, for ever or for `seconds`.
 
-        It cannot be resumed.
+        These count from the first answer, which is empty and comes as soon as nothing is missed any more. It cannot be
+        resumed.
         """
         request = m.WatchSocketsRequest(parent=parent, kinds=kinds, endpoint=endpoint, recent=recent)
         return self._transport.stream(m.WatchSocketsResponse, "SocketService/WatchSockets", request, seconds=seconds)

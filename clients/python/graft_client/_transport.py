@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -97,19 +98,28 @@ class Transport:
     def stream(
         self, answer: type[Answer], method: str, request: Message, *, seconds: float | None = None
     ) -> Iterator[Answer]:
-        """What a method streams, for ever or for so many seconds. Nothing is repeated."""
+        """What a method streams, for ever or for so many seconds from its first answer on. Nothing is repeated."""
         invoke = self._channel.unary_stream(
             f"/graft.v1.{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        call = invoke(request, timeout=seconds)
+        # A graftd that is busy is given the time of a call until it begins.
+        call = invoke(request, timeout=None if seconds is None else self.timeout + seconds)
+        end = threading.Timer(seconds or 0, call.cancel)
+        end.daemon = True
+        due = None
         try:
-            yield from call
+            for told in call:
+                if seconds is not None and due is None:
+                    due = time.monotonic() + seconds
+                    end.start()
+                yield told
         except grpc.RpcError as error:
-            if seconds is None or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            if due is None or time.monotonic() < due or error.code() is not grpc.StatusCode.CANCELLED:
                 raise self.failure(error)[0] from None
         finally:
+            end.cancel()
             call.cancel()
 
     def send(self, answer: type[Answer], method: str, requests: Iterable[Message], timeout: float) -> Answer:
