@@ -103,13 +103,13 @@ func (t target) probe(ctx context.Context) *Error {
 		return nil
 	}
 	var number syscall.Errno
-	told := errors.As(err, &number)
+	known := errors.As(err, &number)
 	// A unix socket that is full of connections is listened on.
-	if number == syscall.EAGAIN || !told && ended(ctx) {
+	if number == syscall.EAGAIN || !known && ended(ctx) {
 		return nil
 	}
 	reason := err.Error()
-	if told {
+	if known {
 		reason = number.Error()
 	}
 	failure := &Error{Code: codes.Unavailable, Passing: true, cause: err}
